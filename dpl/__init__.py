@@ -1,0 +1,27 @@
+"""DPL, a declarative language for differentiable models. `import dpl` loads neither JAX nor SymPy; its names do when first used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dpl.api import CompileError, NumericalFailure, Program, compile, load
+
+__version__ = "0.1.0"
+__all__ = ["CompileError", "NumericalFailure", "Program", "__version__", "compile", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "CompileError":
+        from dpl.language.diagnostics import CompileError
+
+        return CompileError
+    if name in __all__:
+        from dpl import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module `dpl` has no attribute `{name}`")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,55 @@
+"""DPL from Python: a text or a file becomes a `Program`, whose tasks run and whose scenarios are pure functions."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from dpl import language
+from dpl.compiler.driver import compile_model
+from dpl.language.diagnostics import CompileError
+from dpl.results.progress import progress
+from dpl.runtime import program as runtime
+from dpl.tasks.result import NumericalFailure
+from dpl.tasks.run import AnyResult, run_tasks
+
+if TYPE_CHECKING:
+    from dpl.language.model import CheckedModel
+
+__all__ = ["CompileError", "NumericalFailure", "Program", "compile", "load", "program"]
+
+
+class Program(runtime.Program):
+    """A compiled file: `scenarios`, `tasks` and the current `values`, which tasks change."""
+
+    def run(
+        self, *names: str, quiet: bool = True, seed: int | None = None, settings: dict[str, Any] | None = None
+    ) -> dict[str, AnyResult]:
+        """The results of all tasks by name, or of the named ones and what they need.
+
+        Args:
+            quiet: show no progress.
+            seed: rules over the seeds of the text.
+            settings: SI values by dotted name that rule over those of the text.
+        Raises:
+            ValueError: no such task or setting.
+            NumericalFailure: a loss or gradient is not finite; the values are as before that task.
+        """
+        results = run_tasks(self, names, seed=seed, settings=settings, progress=progress(quiet))
+        return {result.name: result for result in results}
+
+
+def load(path: str | os.PathLike[str], seed: int = 0) -> Program:
+    """The program of a file. Raises `CompileError` where its text is wrong."""
+    return program(language.load(os.fspath(path)), seed)
+
+
+def compile(text: str, name: str = "<text>", seed: int = 0) -> Program:
+    """The program of a text; `name` stands for it in messages. Raises `CompileError` where it is wrong."""
+    return program(language.load_text(text, name), seed)
+
+
+def program(model: CheckedModel, seed: int = 0) -> Program:
+    """The program of a checked model; `seed` draws its networks' first weights."""
+    compiled = compile_model(model)
+    return runtime.load(compiled.source, model.file.span.source.name, seed, Program)

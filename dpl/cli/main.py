@@ -1,0 +1,74 @@
+"""The `dpl` command: reads the command line and returns an exit code.
+
+A user's mistake is told in a few lines and never as a traceback; set DPL_TRACEBACK=1 to see one all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from dpl.cli import check, emit, run, show
+from dpl.cli.codes import BROKEN_PIPE, DONE, INTERRUPTED, WRONG
+
+EPILOG = """exit codes:
+  0    done, and all that was to be verified holds
+  1    a `verify` failed
+  2    the model or the command line is wrong
+  3    a number that is not finite stopped a task
+  130  interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code = arguments.command(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        print("dpl: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        if os.environ.get("DPL_TRACEBACK"):
+            raise
+        print(f"dpl: {_sentence(error)}", file=sys.stderr)
+        return WRONG
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dpl",
+        description="Differentiable models in a declarative language: check, run, train and verify them.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (run, check, show, emit):
+        command.add(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, **_: object):
+        super().__init__(option_strings, dest, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import dpl
+
+        print(f"dpl {dpl.__version__}")
+        parser.exit(DONE)

@@ -1,0 +1,233 @@
+"""One row per function, reduction, distribution and method of the language.
+
+A row says all that any stage needs: arity, dimension rule, smoothness, the SymPy form, the JAX form and one line
+for the reference. Forms are names only, so this module needs neither SymPy nor JAX.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Rule = Literal[
+    "pure",  # every argument pure, result pure
+    "same",  # every argument of one dimension, which is the result's
+    "ratio",  # every argument of one dimension, result pure
+    "sqrt",
+    "cbrt",
+    "square",  # every argument of one dimension, result its square
+    "product",  # result is the product of the arguments' dimensions
+    "table",  # (x, xs, ys): x like xs, result like ys
+    "special",  # `units.py` knows
+]
+
+Smoothness = Literal[
+    "smooth",
+    "kink",  # continuous, derivative jumps
+    "flat",  # derivative zero wherever it exists
+]
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """`arity` counts arguments: least and most (None: any number)."""
+
+    name: str
+    arity: tuple[int, int | None]
+    rule: Rule
+    smoothness: Smoothness
+    sympy: str | None
+    """Name of SymPy's function where its algebra is wanted; None keeps the call opaque."""
+    jax: str
+    """Dotted name in the generated module: `jnp.sin`, or `dpl.wrap` of `runtime/functions.py`."""
+    doc: str
+    shape: Literal["elementwise", "reduce", "special"] = "elementwise"
+
+
+def _row(
+    name: str,
+    arity: int | tuple[int, int | None],
+    rule: Rule,
+    smoothness: Smoothness,
+    sympy: str | None,
+    jax: str,
+    doc: str,
+    shape: Literal["elementwise", "reduce", "special"] = "elementwise",
+) -> Builtin:
+    return Builtin(name, arity if isinstance(arity, tuple) else (arity, arity), rule, smoothness, sympy, jax, doc, shape)
+
+
+FUNCTIONS: dict[str, Builtin] = {
+    row.name: row
+    for row in (
+        _row("exp", 1, "pure", "smooth", "exp", "jnp.exp", "e to the power x"),
+        _row("log", 1, "pure", "smooth", "log", "jnp.log", "natural logarithm"),
+        _row("log10", 1, "pure", "smooth", None, "jnp.log10", "logarithm to base 10"),
+        _row("log2", 1, "pure", "smooth", None, "jnp.log2", "logarithm to base 2"),
+        _row("sqrt", 1, "sqrt", "smooth", "sqrt", "dpl.sqrt", "square root; its derivative at 0 is taken as 0"),
+        _row("cbrt", 1, "cbrt", "smooth", None, "dpl.cbrt", "real cube root"),
+        _row("abs", 1, "same", "kink", None, "jnp.abs", "absolute value"),
+        _row("sign", 1, "ratio", "flat", None, "jnp.sign", "-1, 0 or 1"),
+        _row("floor", 1, "pure", "flat", None, "jnp.floor", "largest integer not above x"),
+        _row("ceil", 1, "pure", "flat", None, "jnp.ceil", "smallest integer not below x"),
+        _row("round", 1, "pure", "flat", None, "jnp.round", "nearest integer, halves to even"),
+        _row("mod", 2, "same", "kink", None, "jnp.mod", "remainder with the sign of the divisor"),
+        _row("min", (1, None), "same", "kink", None, "jnp.minimum", "least of its arguments, or of an array"),
+        _row("max", (1, None), "same", "kink", None, "jnp.maximum", "greatest of its arguments, or of an array"),
+        _row("clip", 3, "same", "kink", None, "dpl.clip", "clip(x, low, high)"),
+        _row("hypot", 2, "same", "smooth", None, "dpl.hypot", "square root of x² + y²"),
+        _row("sin", 1, "pure", "smooth", "sin", "jnp.sin", "sine"),
+        _row("cos", 1, "pure", "smooth", "cos", "jnp.cos", "cosine"),
+        _row("tan", 1, "pure", "smooth", "tan", "jnp.tan", "tangent"),
+        _row("asin", 1, "pure", "smooth", "asin", "jnp.arcsin", "inverse sine"),
+        _row("acos", 1, "pure", "smooth", "acos", "jnp.arccos", "inverse cosine"),
+        _row("atan", 1, "pure", "smooth", "atan", "jnp.arctan", "inverse tangent"),
+        _row("atan2", 2, "ratio", "smooth", None, "jnp.arctan2", "atan2(y, x): angle of the point (x, y)"),
+        _row("sinh", 1, "pure", "smooth", "sinh", "jnp.sinh", "hyperbolic sine"),
+        _row("cosh", 1, "pure", "smooth", "cosh", "jnp.cosh", "hyperbolic cosine"),
+        _row("tanh", 1, "pure", "smooth", "tanh", "jnp.tanh", "hyperbolic tangent"),
+        _row("asinh", 1, "pure", "smooth", "asinh", "jnp.arcsinh", "inverse hyperbolic sine"),
+        _row("acosh", 1, "pure", "smooth", "acosh", "jnp.arccosh", "inverse hyperbolic cosine"),
+        _row("atanh", 1, "pure", "smooth", "atanh", "jnp.arctanh", "inverse hyperbolic tangent"),
+        _row("wrap", 1, "pure", "smooth", None, "dpl.wrap", "the angle brought into -π..π"),
+        _row("sigmoid", 1, "pure", "smooth", None, "dpl.sigmoid", "1/(1 + exp(-x))"),
+        _row("softplus", 1, "pure", "smooth", None, "dpl.softplus", "log(1 + exp(x))"),
+        _row("relu", 1, "same", "kink", None, "dpl.relu", "x where positive, else 0"),
+        _row("erf", 1, "pure", "smooth", None, "dpl.erf", "error function"),
+        _row("gamma", 1, "pure", "smooth", None, "dpl.gamma", "gamma function"),
+        _row("lgamma", 1, "pure", "smooth", None, "dpl.lgamma", "logarithm of the gamma function's magnitude"),
+        _row("step", 1, "ratio", "flat", None, "dpl.step", "1 where x is positive, else 0"),
+        _row("huber", 2, "square", "smooth", None, "dpl.huber", "huber(e, scale): e²/2 within the scale, linear beyond"),
+        _row("sum", 1, "same", "smooth", None, "jnp.sum", "sum of an array", "reduce"),
+        _row("mean", 1, "same", "smooth", None, "jnp.mean", "mean of an array", "reduce"),
+        _row("product", 1, "pure", "smooth", None, "jnp.prod", "product of a pure array", "reduce"),
+        _row("norm", 1, "same", "smooth", None, "dpl.norm", "Euclidean length of an array", "reduce"),
+        _row("dot", 2, "product", "smooth", None, "jnp.dot", "scalar product of two vectors", "special"),
+        _row("transpose", 1, "same", "smooth", None, "jnp.transpose", "transpose of a matrix", "special"),
+        _row(
+            "interpolate", 3, "table", "kink", None, "dpl.interpolate", "interpolate(x, xs, ys): linear between points",
+            "special",
+        ),
+        _row(
+            "straight_through", 1, "special", "smooth", None, "dpl.straight_through",
+            "straight_through(f(z)): value of f(z), derivative of z", "special",
+        ),
+        _row(
+            "surrogate", 2, "same", "smooth", None, "dpl.straight_through",
+            "surrogate(exact, smooth): value of exact, derivative of smooth", "special",
+        ),
+        _row(
+            "smooth", 2, "special", "smooth", None, "dpl.smooth",
+            "smooth(e, width): e with its jumps and kinks rounded over width", "special",
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TimeReduction:
+    """A reduction of a run to one number. `arguments` beyond the reduced expression."""
+
+    name: str
+    arguments: tuple[str, ...]
+    result: Literal["same", "times time", "pure", "time"]
+    reads: Literal["quadrature", "instant", "record", "event"]
+    condition: bool
+    smoothness: Smoothness
+    doc: str
+
+
+TIME_REDUCTIONS: dict[str, TimeReduction] = {
+    row.name: row
+    for row in (
+        TimeReduction("initial", (), "same", "instant", False, "smooth", "the value at the start"),
+        TimeReduction("final", (), "same", "instant", False, "smooth", "the value at the end"),
+        TimeReduction("value_at", ("t",), "same", "record", False, "smooth", "value_at(e, t): the value at time t"),
+        TimeReduction("average", (), "same", "quadrature", False, "smooth", "the integral over the run's length"),
+        TimeReduction("integral", (), "times time", "quadrature", False, "smooth", "the integral over time"),
+        TimeReduction("peak", (), "same", "record", False, "kink", "the greatest value"),
+        TimeReduction("lowest", (), "same", "record", False, "kink", "the least value"),
+        TimeReduction("fraction", (), "pure", "record", True, "flat", "the share of time in which a condition holds"),
+        TimeReduction(
+            "settling_time", ("goal", "band"), "time", "record", False, "kink",
+            "settling_time(e, goal, band): from when on e stays within band of goal",
+        ),
+    )
+}  # fmt: skip
+EVENT_REDUCTIONS = ("event_time", "count")
+
+RUN_REDUCTIONS: dict[str, tuple[tuple[str, ...], str]] = {
+    "mean": ((), "the mean over runs"),
+    "median": ((), "the middle run"),
+    "max": ((), "the worst of the runs, if large is bad"),
+    "min": ((), "the least of the runs"),
+    "quantile": (("share",), "quantile(e, 0.9): 90 % of the runs are below"),
+}
+"""Reductions over runs, in tasks: further arguments, and what they are."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """`arguments`: name, and whether it is in the unit of what is drawn (else pure)."""
+
+    name: str
+    arguments: tuple[tuple[str, bool], ...]
+    positive: tuple[str, ...]
+    """Arguments that must be above 0"""
+    doc: str
+
+
+DISTRIBUTIONS: dict[str, Distribution] = {
+    row.name: row
+    for row in (
+        Distribution("normal", (("mean", True), ("sd", True)), ("sd",), "bell curve"),
+        Distribution("lognormal", (("median", True), ("spread", False)), ("median", "spread"), "log is normal"),
+        Distribution("uniform", (("low", True), ("high", True)), (), "flat between two bounds"),
+        Distribution("student", (("mean", True), ("sd", True), ("df", False)), ("sd", "df"), "heavy tails"),
+        Distribution("poisson", (("mean", False),), ("mean",), "counts"),
+        Distribution("negative_binomial", (("mean", False), ("size", False)), ("mean", "size"), "overdispersed counts"),
+        Distribution("beta", (("a", False), ("b", False)), ("a", "b"), "shares between 0 and 1"),
+        Distribution("exponential", (("mean", True),), ("mean",), "waiting times"),
+    )
+}
+
+ACTIVATIONS = ("tanh", "relu", "sigmoid", "softplus", "gelu", "silu", "sin")
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """A solver or an optimiser: its arguments in order, with their kind; `choices` for those that are words."""
+
+    name: str
+    arguments: tuple[tuple[str, Literal["time", "number", "word"]], ...]
+    required: int
+    doc: str
+
+
+SOLVERS: dict[str, MethodRow] = {
+    row.name: row
+    for row in (
+        MethodRow("euler", (("step", "time"),), 1, "explicit Euler, order 1, fixed steps"),
+        MethodRow("semi_implicit", (("step", "time"),), 1, "semi-implicit Euler, order 1: rates first, then what they move"),
+        MethodRow("midpoint", (("step", "time"),), 1, "explicit midpoint, order 2, fixed steps"),
+        MethodRow("rk4", (("step", "time"),), 1, "classical Runge-Kutta, order 4, fixed steps"),
+        *(
+            MethodRow(name, (("rtol", "number"), ("atol", "number"), ("max_steps", "number")), 0, doc)
+            for name, doc in (
+                ("tsit5", "Tsitouras 5(4), adaptive: the default for smooth problems"),
+                ("dopri5", "Dormand-Prince 5(4), adaptive"),
+                ("dopri8", "Dormand-Prince 8(7), adaptive: for tight tolerances"),
+                ("kvaerno5", "Kvaerno 5(4), implicit, adaptive: for stiff problems"),
+            )
+        ),
+    )
+}
+
+OPTIMISERS: dict[str, MethodRow] = {
+    row.name: row
+    for row in (
+        MethodRow("adam", (("rate", "number"), ("decay", "word")), 0, "Adam (Kingma and Ba 2015)"),
+        MethodRow("sgd", (("rate", "number"), ("momentum", "number"), ("decay", "word")), 0, "gradient descent"),
+    )
+}
+DECAYS = ("constant", "cosine")

@@ -1,0 +1,177 @@
+"""Constant expressions: what can be computed before anything runs.
+
+Values are exact fractions as long as arithmetic allows, else floats; all in SI. Numbers that are too large, undefined
+or not real are reported at the text that makes them, so nothing later can run without bound on a number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
+from dpl.language import syntax
+from dpl.language.diagnostics import Diagnostic, Label
+from dpl.language.model import Bound, Scope, Scoped, Variable
+from dpl.language.units import Unit, read_unit
+
+Number = Fraction | float
+
+LARGEST = 1e150
+"""Beyond this magnitude squares overflow; no quantity of a model is that large."""
+
+
+class NotConstant(Exception):
+    """The expression depends on something that is known only when the program runs."""
+
+    def __init__(self, node: syntax.Expr):
+        self.node = node
+
+
+class BadConstant(Exception):
+    """The expression is constant but has no usable value."""
+
+    def __init__(self, diagnostic: Diagnostic):
+        self.diagnostic = diagnostic
+
+
+def literal(expr: syntax.Expr) -> Fraction | None:
+    """The value of a bare literal, `-` included: `0.3`, `-5`; None for anything else."""
+    match expr:
+        case syntax.Number(value, None):
+            return value
+        case syntax.Unary("-", syntax.Number(value, None)):
+            return -value
+        case _:
+            return None
+
+
+def is_infinite(expr: syntax.Expr) -> bool:
+    """`inf` or `-inf`, which fit any unit."""
+    match expr:
+        case syntax.Name("inf") | syntax.Unary("-", syntax.Name("inf")):
+            return True
+        case _:
+            return False
+
+
+def scaled(number: Number, unit: Unit | None) -> Number:
+    """A bare literal read in its declared unit, in SI."""
+    if unit is None:
+        return number
+    return number * unit.scale if isinstance(unit.scale, Fraction) else float(number) * unit.scale
+
+
+def constant(value: Scoped) -> Number:
+    """The SI value of a constant expression.
+
+    Raises:
+        NotConstant: it depends on a param, given, state or on time.
+        BadConstant: it is too large, or not a real number.
+    """
+    bare = literal(value.expr)
+    if bare is not None:
+        return scaled(bare, value.unit)
+    return _evaluate(value.expr, value.scope, 0)
+
+
+def _evaluate(expr: syntax.Expr, scope: Scope, depth: int) -> Number:
+    if depth > 100:
+        raise NotConstant(expr)
+    try:
+        result = _compute(expr, scope, depth)
+    except (OverflowError, ZeroDivisionError, ValueError):
+        raise BadConstant(_no_value(expr)) from None
+    if not isinstance(expr, syntax.Name) and not _usable(result):
+        raise BadConstant(too_large(expr) if math.isinf(result) or abs(result) >= LARGEST else _no_value(expr))
+    return result
+
+
+def _usable(value: Number) -> bool:
+    return math.isfinite(value) and abs(value) < LARGEST
+
+
+def _compute(expr: syntax.Expr, scope: Scope, depth: int) -> Number:
+    match expr:
+        case syntax.Number(value, unit):
+            return scaled(value, read_unit(unit, [])) if unit else value
+        case syntax.Name("π" | "pi"):
+            return math.pi
+        case syntax.Name("inf"):
+            return math.inf
+        case syntax.Name("period") if scope.clock:
+            return scope.clock.period
+        case syntax.Name(name):
+            return _named(expr, scope.find(name), depth)
+        case syntax.Unary("-", operand):
+            return -_evaluate(operand, scope, depth + 1)
+        case syntax.Binary(op, left, right) if op in _ARITHMETIC:
+            return _ARITHMETIC[op](_evaluate(left, scope, depth + 1), _evaluate(right, scope, depth + 1))
+        case syntax.Call(syntax.Name(name), arguments) if name in _MATH and scope.find(name) is None:
+            return _MATH[name](*(float(_evaluate(a.value, scope, depth + 1)) for a in arguments))
+        case syntax.Member(syntax.Name(name), member):
+            part = scope.find(name)
+            if isinstance(part, Scope):
+                return _named(expr, part.names.get(member), depth)
+            raise NotConstant(expr)
+        case _:
+            raise NotConstant(expr)
+
+
+def _named(expr: syntax.Expr, binding: object, depth: int) -> Number:
+    match binding:
+        case Variable(kind="const", value=Scoped() as value):
+            bare = literal(value.expr)
+            return scaled(bare, value.unit) if bare is not None else _evaluate(value.expr, value.scope, depth + 1)
+        case Bound(value):
+            return _evaluate(value.expr, value.scope, depth + 1)
+        case _:
+            raise NotConstant(expr)
+
+
+def _power(base: Number, exponent: Number) -> Number:
+    if isinstance(base, Fraction) and isinstance(exponent, Fraction) and exponent.denominator == 1:
+        if abs(exponent) * max(base.numerator.bit_length(), base.denominator.bit_length()) <= 512:
+            return base ** int(exponent)
+    result = float(base) ** float(exponent)
+    if isinstance(result, complex):
+        raise ValueError
+    return result
+
+
+def _divide(a: Number, b: Number) -> Number:
+    return a / b
+
+
+_ARITHMETIC: dict[str, Callable[[Number, Number], Number]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": _divide,
+    "^": _power,
+}
+_MATH: dict[str, Callable[..., float]] = {
+    **{
+        name: getattr(math, name)
+        for name in (
+            "exp", "log", "log10", "log2", "sqrt", "sin", "cos", "tan", "asin", "acos", "atan", "atan2",
+            "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "floor", "ceil", "hypot",
+        )
+    },
+    "cbrt": lambda x: math.copysign(abs(x) ** (1 / 3), x),
+    "abs": abs,
+    "min": min,
+    "max": max,
+}  # fmt: skip
+
+
+def too_large(expr: syntax.Expr) -> Diagnostic:
+    return Diagnostic(
+        "number-too-large",
+        "this number is too large to compute with",
+        Label(expr.span, "has a magnitude above 1e150, in SI units"),
+    )
+
+
+def _no_value(expr: syntax.Expr) -> Diagnostic:
+    return Diagnostic("no-value", "this constant has no finite real value", Label(expr.span, "has no value"))

@@ -1,0 +1,96 @@
+"""What an expression reads: variables, their derivatives and networks, and whether a derivative passes through.
+
+`flat` marks what is read only where the derivative is zero: under sign, floor, round, step, or in a condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dpl.language import syntax
+from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
+from dpl.language.elaborate import target_of
+from dpl.language.infer import children, function_scope
+from dpl.language.model import Bound, FunctionUse, Measure, NetworkUse, Scope, Scoped, Variable
+
+
+@dataclass(frozen=True)
+class Read:
+    """`order` derivatives of `what` are read; `reduced`: inside a reduction over time."""
+
+    what: Variable | NetworkUse | Measure | str
+    order: int = 0
+    flat: bool = False
+    reduced: bool = False
+
+
+def reads(value: Scoped) -> Iterator[Read]:
+    """Everything that the expression reads; `time` is read as the word."""
+    yield from _reads(value.expr, value.scope, 0, False, False)
+
+
+def _reads(expr: syntax.Expr, scope: Scope, order: int, flat: bool, reduced: bool) -> Iterator[Read]:
+    match expr:
+        case syntax.Name(name):
+            found = scope.find(name)
+            match found:
+                case Bound(value):
+                    yield from _reads(value.expr, value.scope, order, flat, reduced)
+                case Variable() | Measure():
+                    yield Read(found, order, flat, reduced)
+                case None if name == "time":
+                    yield Read("time", order, flat, reduced)
+                case _:
+                    pass
+        case syntax.Member(inner):
+            variable = target_of(expr, scope)
+            if variable is not None:
+                yield Read(variable, order, flat, reduced)
+            else:
+                yield from _reads(inner, scope, order, flat, reduced)
+        case syntax.Prime(operand):
+            yield from _reads(operand, scope, order + 1, flat, reduced)
+        case syntax.Compare(operands):
+            for operand in operands:
+                yield from _reads(operand, scope, order, True, reduced)
+        case syntax.Call(syntax.Name(name), arguments):
+            yield from _call(name, arguments, scope, order, flat, reduced)
+        case _:
+            for child in children(expr):
+                yield from _reads(child, scope, order, flat, reduced)
+
+
+def _call(
+    name: str, arguments: tuple[syntax.Argument, ...], scope: Scope, order: int, flat: bool, reduced: bool
+) -> Iterator[Read]:
+    found = scope.find(name)
+    values = [a.value for a in arguments]
+    if isinstance(found, FunctionUse):
+        named = {a.name or p: Scoped(a.value, scope) for a, p in zip(arguments, found.item.parameters, strict=False)}
+        inner = function_scope(found, named, scope)
+        yield from _reads(found.item.value, inner, order, flat, reduced)
+        return
+    if isinstance(found, NetworkUse):
+        yield Read(found, order, flat, reduced)
+    elif found is None and name in TIME_REDUCTIONS:
+        flat, reduced = flat or TIME_REDUCTIONS[name].smoothness == "flat", True
+    elif found is None and name == "straight_through" and isinstance(values[0], syntax.Call):
+        # Value of f(z), derivative of z: the first argument is read smoothly, the others not at all.
+        first, *rest = [a.value for a in values[0].arguments]
+        yield from _reads(first, scope, order, flat, reduced)
+        for other in rest:
+            yield from _reads(other, scope, order, True, reduced)
+        return
+    elif found is None and name == "surrogate":
+        yield from _reads(values[0], scope, order, True, reduced)
+        yield from _reads(values[1], scope, order, flat, reduced)
+        return
+    elif found is None and name == "smooth":
+        for read in _reads(values[0], scope, order, flat, reduced):
+            yield Read(read.what, read.order, flat, read.reduced)
+        return
+    elif found is None and name in FUNCTIONS:
+        flat = flat or FUNCTIONS[name].smoothness == "flat"
+    for value in values:
+        yield from _reads(value, scope, order, flat, reduced)

@@ -1,0 +1,547 @@
+"""Blocks into flat systems: parts are made, inputs wired, every statement given its role.
+
+What a system holds afterwards is complete: each variable knows the scope in which its text is read, each equation its
+clock. Constructs that the compiler does not support are refused here, by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import assert_never
+
+from dpl.language import syntax
+from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
+from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
+from dpl.language.model import (
+    Clock,
+    Equation,
+    FunctionUse,
+    Measure,
+    NetworkUse,
+    Scope,
+    Scoped,
+    System,
+    Variable,
+)
+from dpl.language.resolve import Namespace, duplicate_name, keyword
+from dpl.language.source import Span
+from dpl.language.units import Unit, read_unit
+
+
+def elaborate(item: syntax.Scenario | syntax.Model, space: Namespace, problems: list[Diagnostic]) -> System:
+    """The system of a scenario, or of a model by itself."""
+    return _Elaborator(item, problems).build(space)
+
+
+def unsupported(what: str, span: Span) -> Diagnostic:
+    return Diagnostic("not-supported", f"{what} not supported by this version of DPL", Label(span, "used here"))
+
+
+@dataclass
+class _Elaborator:
+    item: syntax.Scenario | syntax.Model
+    problems: list[Diagnostic]
+    files: dict[int, Scope] = field(default_factory=dict[int, Scope])
+    wirings: list[tuple[Scope, syntax.Part, Scope]] = field(
+        default_factory=list["tuple[Scope, syntax.Part, Scope]"]
+    )
+    statements: list[tuple[Scope, syntax.Statement]] = field(
+        default_factory=list["tuple[Scope, syntax.Statement]"]
+    )
+    building: tuple[str, ...] = ()
+
+    def build(self, space: Namespace) -> System:
+        item = self.item
+        root = Scope("", item, self.file_scope(space))
+        self.system = System(item.name, item.doc, item, root)
+        if isinstance(item, syntax.Model):
+            root.clock = self.clock(item.every, root)
+        inherited, own = self.bodies(item, space)
+        self.declare(root, inherited, space)
+        self.declare(root, own, space)
+        for variable in self.system.variables:
+            self.complete(variable)
+        for outer, part, child in self.wirings:
+            for argument in part.arguments:
+                self.construct(argument, outer, child, part)
+        for scope, statement in self.statements:
+            self.state(scope, statement, overrides=statement in own and bool(inherited))
+        for variable in self.system.variables:
+            self.define(variable)
+        return self.system
+
+    # ------------------------------------------------------------ names
+
+    def file_scope(self, space: Namespace) -> Scope:
+        """The names of a file, as this system sees them: consts, params, networks and functions become its own."""
+        if id(space) in self.files:
+            return self.files[id(space)]
+        scope = self.files[id(space)] = Scope("", space.file, None)
+        variables: list[Variable] = []
+        for name, (item, home) in space.names.items():
+            if home is not space:
+                binding = self.file_scope(home).names.get(name)
+                if binding is not None:
+                    scope.names[name] = binding
+                continue
+            match item:
+                case syntax.Declaration():
+                    if item.kind not in ("const", "param", "let"):
+                        self.problems.append(
+                            Diagnostic(
+                                "misplaced",
+                                f"`{item.kind}` belongs in a model or scenario",
+                                Label(item.span, "stands outside any block"),
+                            )
+                        )
+                        continue
+                    variables.append(self.variable(item, scope))
+                case syntax.Function():
+                    scope.names[name] = FunctionUse(item, scope)
+                case syntax.Network():
+                    scope.names[name] = NetworkUse(name, item, scope)
+                case syntax.Model() | syntax.Scenario() | syntax.Task():
+                    scope.names[name] = item
+                case syntax.Table():
+                    self.problems.append(unsupported("a `table` is", item.name_span))
+                case syntax.Data():
+                    self.problems.append(unsupported("`data` is", item.name_span))
+                case syntax.Import():
+                    raise AssertionError("an import declares no item: a bug in DPL")
+                case _:
+                    assert_never(item)
+        for variable in variables:
+            self.complete(variable)
+        for variable in variables:
+            self.define(variable, file_level=True)
+        return scope
+
+    def bodies(
+        self, item: syntax.Scenario | syntax.Model, space: Namespace
+    ) -> tuple[list[syntax.Statement], list[syntax.Statement]]:
+        """The statements that a scenario takes over from the one it is like, less what it replaces; and its own."""
+        own = list(item.body)
+        inherited: list[syntax.Statement] = []
+        names = {_declared_name(s) for s in own} - {None}
+        has_run = any(isinstance(s, syntax.Run) for s in own)
+        seen = {item.name}
+        while isinstance(item, syntax.Scenario) and item.like is not None:
+            found = space.names.get(item.like)
+            span = item.like_span or item.span
+            if found is None or not isinstance(found[0], syntax.Scenario):
+                known = [n for n, (i, _) in space.names.items() if isinstance(i, syntax.Scenario)]
+                self.problems.append(
+                    Diagnostic(
+                        "unknown-scenario",
+                        f"there is no scenario `{item.like}`",
+                        Label(span, "named here"),
+                        help=did_you_mean(item.like, known),
+                    )
+                )
+                break
+            item = found[0]
+            if item.name in seen:
+                message = f"scenario `{item.name}` is like itself"
+                self.problems.append(Diagnostic("like-cycle", message, Label(span, "closes the cycle")))
+                break
+            seen.add(item.name)
+            kept = [
+                s
+                for s in item.body
+                if _declared_name(s) not in names and not (has_run and isinstance(s, syntax.Run))
+            ]
+            names |= {_declared_name(s) for s in kept} - {None}
+            has_run = has_run or any(isinstance(s, syntax.Run) for s in kept)
+            inherited = kept + inherited
+        return inherited, own
+
+    def declare(self, scope: Scope, body: list[syntax.Statement], space: Namespace) -> None:
+        """Give every declared name of a block its meaning; keep the other statements for later."""
+        for statement in body:
+            match statement:
+                case syntax.Declaration():
+                    if statement.kind == "noise":
+                        self.problems.append(unsupported("`noise` is", statement.span))
+                    else:
+                        self.system.variables.append(self.variable(statement, scope))
+                case syntax.Network():
+                    use = NetworkUse(scope.join(statement.name), statement, scope)
+                    self.bind(scope, statement.name, statement.name_span, use)
+                    self.system.networks.append(use)
+                case syntax.Function():
+                    self.bind(scope, statement.name, statement.name_span, FunctionUse(statement, scope))
+                case syntax.Measure():
+                    if not isinstance(scope.item, syntax.Scenario):
+                        self.misplaced(f"`{statement.kind}` belongs in a scenario", statement.name_span)
+                        continue
+                    unit = read_unit(statement.unit, self.problems) if statement.unit else None
+                    measure = Measure(statement, scope, unit)
+                    self.bind(scope, statement.name, statement.name_span, measure)
+                    self.system.measures.append(measure)
+                case syntax.Part():
+                    self.part(statement, scope, space)
+                case _:
+                    self.statements.append((scope, statement))
+
+    def bind(self, scope: Scope, name: str, span: Span, binding: Variable | NetworkUse | FunctionUse | Measure | Scope) -> None:
+        if name in scope.names:
+            self.problems.append(duplicate_name(name, span, _span_of(scope.names[name])))
+        scope.names[name] = binding
+
+    def variable(self, item: syntax.Declaration, scope: Scope) -> Variable:
+        kind = item.kind
+        assert kind != "noise"
+        unit = read_unit(item.unit, self.problems) if item.unit else None
+        variable = Variable(scope.join(item.name), kind, item, scope, unit)
+        self.bind(scope, item.name, item.name_span, variable)
+        self.fits_kind(item, scope)
+        return variable
+
+    def fits_kind(self, item: syntax.Declaration, scope: Scope) -> None:
+        """Refuse what the keyword does not take: a prior on a state, a limit on a param."""
+        kind = item.kind
+        if kind == "given" and not isinstance(scope.item, syntax.Scenario):
+            self.misplaced("`given` belongs in a scenario", item.span)
+        if item.prior is not None and kind not in ("param", "given"):
+            self.misplaced(f"a distribution belongs on a param or given, not on a {kind}", item.prior.span)
+        if item.limit is not None and kind != "input":
+            self.misplaced(f"`limit` saturates an input; a {kind} has a range: `in low..high`", item.limit.span)
+        if item.log and kind not in ("param", "given"):
+            self.misplaced(f"`log` belongs on the range of a param or given, not of a {kind}", item.span)
+        if isinstance(item.domain, syntax.List) and kind != "given":
+            self.misplaced(f"a list of values belongs on a given, not on a {kind}", item.domain.span)
+        if item.limit_method not in (None, "straight_through"):
+            self.misplaced("after a limit only `straight_through` may stand", item.span)
+        if item.indices:
+            self.problems.append(unsupported("`for` is", item.indices[0].span))
+        if kind in ("const",) and item.value is None:
+            self.problems.append(
+                Diagnostic(
+                    "missing-value",
+                    f"the const `{item.name}` has no value",
+                    Label(item.name_span, "declared here"),
+                    help=f"write `const {item.name} = …`, or `param {item.name}` if it may change",
+                )
+            )
+
+    def misplaced(self, message: str, span: Span) -> None:
+        self.problems.append(Diagnostic("misplaced", message, Label(span, "stands here")))
+
+    # ------------------------------------------------------------ parts and wiring
+
+    def part(self, item: syntax.Part, scope: Scope, space: Namespace) -> None:
+        if item.shape:
+            self.problems.append(unsupported("an array of parts is", item.name_span))
+            return
+        found = space.names.get(item.model)
+        model, home = found or (None, space)
+        if not isinstance(model, syntax.Model):
+            known = [n for n, (i, _) in space.names.items() if isinstance(i, syntax.Model)]
+            what = "no model or controller" if model is None else f"a {keyword(model)}, not a model or controller:"
+            message = f"there is {what} `{item.model}`" if model is None else f"`{item.model}` is {what[:-1]}"
+            self.problems.append(
+                Diagnostic("unknown-model", message, Label(item.model_span, "named here"), help=did_you_mean(item.model, known))
+            )
+            scope.names[item.name] = Scope(scope.join(item.name), syntax.File(item.span.source, None, ()), None)
+            return
+        if item.model in self.building:
+            chain = " -> ".join([*self.building[self.building.index(item.model) :], item.model])
+            self.problems.append(
+                Diagnostic("part-cycle", f"a model cannot be a part of itself: {chain}", Label(item.model_span, "named here"))
+            )
+            return
+        child = Scope(scope.join(item.name), model, self.file_scope(home), scope.clock, item.name_span)
+        if model.every is not None:
+            child.clock = self.clock(model.every, child)
+        self.bind(scope, item.name, item.name_span, child)
+        self.system.parts.append(child)
+        outside, self.building = self.building, (*self.building, item.model)
+        self.declare(child, list(model.body), home)
+        self.building = outside
+        self.wirings.append((scope, item, child))
+
+    def clock(self, every: syntax.Expr | None, scope: Scope) -> Clock | None:
+        if every is None:
+            return None
+        period = self.number(Scoped(every, scope), "a period")
+        if period is None:
+            return None
+        if period <= 0:
+            self.problems.append(
+                Diagnostic("not-positive", "a period must be above 0", Label(every.span, "is not above 0"))
+            )
+            return None
+        return Clock(period, every.span)
+
+    def number(self, value: Scoped, what: str) -> Fraction | None:
+        """The exact value of what must be known before anything runs."""
+        try:
+            return Fraction(constant(value))
+        except NotConstant as error:
+            self.problems.append(
+                Diagnostic(
+                    "not-constant",
+                    f"{what} must be known when the model is compiled",
+                    Label(error.node.span, "is not a constant"),
+                    help="use a number or a `const`",
+                )
+            )
+        except (BadConstant, OverflowError, ValueError) as error:
+            if isinstance(error, BadConstant):
+                self.problems.append(error.diagnostic)
+        return None
+
+    def construct(self, argument: syntax.Argument, outer: Scope, child: Scope, part: syntax.Part) -> None:
+        """One argument of a construction: an input is wired, a param or a start set."""
+        if argument.name is None:
+            self.problems.append(
+                Diagnostic(
+                    "unnamed-argument",
+                    f"the arguments of a part are named: `{part.model}(name = …)`",
+                    Label(argument.span, "has no name"),
+                )
+            )
+            return
+        target = child.names.get(argument.name)
+        if not isinstance(target, Variable):
+            known = [n for n, v in child.names.items() if isinstance(v, Variable) and v.kind in ("input", "param", "state")]
+            self.problems.append(
+                Diagnostic(
+                    "unknown-argument",
+                    f"`{part.model}` has no input, param or state `{argument.name}`",
+                    Label(argument.span, "set here"),
+                    help=did_you_mean(argument.name, known) or (f"it has {', '.join(known)}" if known else None),
+                )
+            )
+        elif target.kind not in ("input", "param", "state"):
+            self.problems.append(not_settable(target, argument.span))
+        else:
+            self.set(target, Scoped(argument.value, outer, target.unit), argument.span, overrides=False)
+
+    def set(self, target: Variable, value: Scoped, span: Span, *, overrides: bool) -> None:
+        if target.wired is not None and not overrides:
+            self.problems.append(
+                Diagnostic(
+                    "set-twice",
+                    f"`{target.path}` is set twice",
+                    Label(span, "set again here"),
+                    related=(Label(target.wired, "first set here"),),
+                )
+            )
+            return
+        target.value, target.wired = value, span
+
+    # ------------------------------------------------------------ values and equations
+
+    def complete(self, variable: Variable) -> None:
+        """Read the shape and the declared value."""
+        item = variable.declaration
+        sizes: list[int] = []
+        for expr in item.shape:
+            size = self.number(Scoped(expr, variable.scope), "an array's size")
+            if size is not None and (size.denominator != 1 or not 1 <= size <= 10_000_000):
+                self.problems.append(
+                    Diagnostic("bad-size", "an array's size is a whole number from 1", Label(expr.span, "is not"))
+                )
+            elif size is not None:
+                sizes.append(int(size))
+        variable.shape = tuple(sizes)
+        if item.value is not None:
+            variable.value = Scoped(item.value, variable.scope, variable.unit)
+
+    def define(self, variable: Variable, *, file_level: bool = False) -> None:
+        """The equation that a value implies, if it does."""
+        value = variable.value
+        if variable.kind == "input" and value is None and self.system.closed:
+            value = variable.value = Scoped(syntax.Number(Fraction(0), span=variable.span), variable.scope)
+        if variable.kind == "param" and value is not None and not file_level and variable.wired is not None:
+            if not _is_constant(value):
+                variable.kind = "let"
+        if value is None or variable.kind in ("param", "given", "state"):
+            return
+        left = Scoped(syntax.Name(variable.declaration.name, span=variable.span), variable.scope)
+        self.system.equations.append(Equation("definition", left, value, variable.clock, variable))
+
+    def state(self, scope: Scope, statement: syntax.Statement, *, overrides: bool) -> None:
+        """A statement that declares nothing."""
+        match statement:
+            case syntax.Equation(left, right, indices):
+                if indices:
+                    self.problems.append(unsupported("an equation `for` each index is", indices[0].span))
+                else:
+                    self.equation(scope, left, right, statement, overrides=overrides)
+            case syntax.Next(target, value, indices):
+                if indices:
+                    self.problems.append(unsupported("`next` `for` each index is", indices[0].span))
+                else:
+                    self.next(scope, target, value, statement)
+            case syntax.Run():
+                self.run(scope, statement)
+            case syntax.GivenRow():
+                self.problems.append(unsupported("`given … from` is", statement.span))
+            case syntax.Table():
+                self.problems.append(unsupported("a `table` is", statement.name_span))
+            case syntax.Lagrangian():
+                self.problems.append(unsupported("`lagrangian` is", statement.span))
+            case syntax.Applied():
+                self.problems.append(unsupported("`applied` is", statement.span))
+            case syntax.Constraint():
+                self.problems.append(unsupported("`constraint` is", statement.span))
+            case syntax.When():
+                self.problems.append(unsupported("an event (`when`) is", statement.span))
+            case syntax.Timed():
+                self.problems.append(unsupported("a timed event is", statement.span))
+            case syntax.Mode():
+                self.problems.append(unsupported("a `mode` is", statement.span))
+            case syntax.Observe():
+                self.problems.append(unsupported("`observe` is", statement.span))
+            case (
+                syntax.Declaration() | syntax.Function() | syntax.Network() | syntax.Part() | syntax.Measure()
+            ):
+                raise AssertionError("a declaration among the statements: a bug in DPL")
+            case _:
+                assert_never(statement)
+
+    def run(self, scope: Scope, statement: syntax.Run) -> None:
+        runs = [s for where, s in self.statements if isinstance(s, syntax.Run) and where is scope]
+        if not isinstance(scope.item, syntax.Scenario):
+            self.misplaced("`run` belongs in a scenario", statement.span)
+        elif runs[0] is not statement:
+            self.problems.append(
+                Diagnostic(
+                    "duplicate-run",
+                    "a scenario runs once",
+                    Label(statement.span, "said again here"),
+                    related=(Label(runs[0].span, "first said here"),),
+                )
+            )
+        else:
+            self.system.run_item = statement
+
+    def equation(
+        self, scope: Scope, left: syntax.Expr, right: syntax.Expr, statement: syntax.Equation, *, overrides: bool
+    ) -> None:
+        if isinstance(left, syntax.Call) and left.function == syntax.Name("initial", span=left.span):
+            inner = [a.value for a in left.arguments]
+            if len(inner) != 1:
+                self.problems.append(
+                    Diagnostic("wrong-arguments", "`initial(…)` takes one expression", Label(left.span, "called here"))
+                )
+                return
+            self.system.equations.append(Equation("initial", Scoped(inner[0], scope), Scoped(right, scope), None))
+            return
+        target = target_of(left, scope)
+        outer = isinstance(left, syntax.Member)
+        if target and (target.kind == "input" or (outer and target.kind in ("param", "const"))):
+            if target.kind == "const":
+                self.problems.append(not_settable(target, left.span))
+            else:
+                self.set(target, Scoped(right, scope), statement.span, overrides=overrides)
+            return
+        equation = Equation("equation", Scoped(left, scope), Scoped(right, scope), scope.clock)
+        self.system.equations.append(equation)
+
+    def next(self, scope: Scope, target: syntax.Expr, value: syntax.Expr, statement: syntax.Next) -> None:
+        variable = target_of(target, scope)
+        if variable is None or variable.kind != "state":
+            self.problems.append(
+                Diagnostic(
+                    "next-target",
+                    "`next` sets a state of a sampled block",
+                    Label(target.span, "is not a state of this block"),
+                )
+            )
+        elif variable.clock is None:
+            self.problems.append(
+                Diagnostic(
+                    "next-unsampled",
+                    f"`{variable.path}` lives in continuous time and has no next value",
+                    Label(statement.span, "said here"),
+                    help="give the block a clock, as in `model Plant every 10 [ms]`, or write a derivative: "
+                    f"`{variable.declaration.name}' = …`",
+                )
+            )
+        else:
+            left, right = Scoped(target, scope), Scoped(value, scope)
+            self.system.equations.append(Equation("next", left, right, variable.clock, variable))
+
+
+def _is_constant(value: Scoped) -> bool:
+    if is_infinite(value.expr) or isinstance(value.expr, syntax.List):
+        return True
+    try:
+        constant(value)
+    except NotConstant:
+        return False
+    except BadConstant:
+        return True
+    return True
+
+
+def not_settable(target: Variable, span: Span) -> Diagnostic:
+    way_out = {"const": f"declare it `param {target.declaration.name}`", "given": None}
+    return Diagnostic(
+        "not-settable",
+        f"`{target.path}` is a {target.kind}: only inputs, params and starts can be set from outside",
+        Label(span, "set here"),
+        related=(Label(target.span, "declared here"),),
+        help=way_out.get(target.kind, "declare it `input` to set it from outside"),
+    )
+
+
+def target_of(expr: syntax.Expr, scope: Scope) -> Variable | None:
+    """The variable that a plain path names: `x`, `cart.x`."""
+    match expr:
+        case syntax.Name(name):
+            found = scope.find(name)
+        case syntax.Member(inner, name):
+            holder = part_of(inner, scope)
+            found = holder.names.get(name) if holder else None
+        case _:
+            return None
+    return found if isinstance(found, Variable) else None
+
+
+def part_of(expr: syntax.Expr, scope: Scope) -> Scope | None:
+    """The part that a plain path names."""
+    match expr:
+        case syntax.Name(name):
+            found = scope.find(name)
+        case syntax.Member(inner, name):
+            holder = part_of(inner, scope)
+            found = holder.names.get(name) if holder else None
+        case _:
+            return None
+    return found if isinstance(found, Scope) else None
+
+
+def _declared_name(statement: syntax.Statement) -> str | None:
+    match statement:
+        case (
+            syntax.Declaration()
+            | syntax.Function()
+            | syntax.Network()
+            | syntax.Part()
+            | syntax.Measure()
+            | syntax.GivenRow()
+        ):
+            return statement.name
+        case _:
+            return None
+
+
+def _span_of(binding: object) -> Span:
+    match binding:
+        case Variable():
+            return binding.span
+        case NetworkUse() | FunctionUse() | Measure():
+            return binding.item.name_span
+        case Scope(span=Span() as span):
+            return span
+        case syntax.Model() | syntax.Scenario() | syntax.Task():
+            return binding.name_span
+        case _:
+            raise AssertionError("a binding without a place: a bug in DPL")
+
+

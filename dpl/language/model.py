@@ -1,0 +1,282 @@
+"""The checked model: every scenario as one flat system of equations over named variables, still as AST.
+
+A `Scope` is one block as it stands in one scenario (a part, the scenario itself, or the names of a file); an
+expression means something only together with the scope in which its names are looked up: a `Scoped`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+from dpl.language import syntax
+from dpl.language.builtins import MethodRow
+from dpl.language.diagnostics import Diagnostic
+from dpl.language.source import Span
+from dpl.language.units import PURE, Dimension, Unit
+
+
+@dataclass(frozen=True)
+class Scoped:
+    """An expression and where its names are looked up.
+
+    `unit`: the declared unit in which bare literals of a declaration or construction are read; None elsewhere.
+    """
+
+    expr: syntax.Expr
+    scope: Scope
+    unit: Unit | None = None
+
+    @property
+    def span(self) -> Span:
+        return self.expr.span
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A sampled block's period [s] (or a pure number in a file without units), and who declared it."""
+
+    period: Fraction
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(eq=False)
+class Variable:
+    """One quantity of one part. What a variable equals, if the text says so, is its `value`."""
+
+    path: str
+    kind: Literal["const", "param", "given", "state", "input", "output", "let"]
+    declaration: syntax.Declaration
+    scope: Scope
+    unit: Unit | None
+    value: Scoped | None = None
+    """const, let, output: what it equals; param, given: its default; input: what it is wired to; state: its start"""
+    wired: Span | None = None
+    """Where construction or an equation set it, if anything did"""
+    dimension: Dimension = PURE
+    shape: tuple[int, ...] = ()
+    record: NetworkUse | None = None
+    """The network whose several results this `let` names"""
+
+    @property
+    def clock(self) -> Clock | None:
+        return self.scope.clock
+
+    @property
+    def span(self) -> Span:
+        return self.declaration.name_span
+
+    @property
+    def display(self) -> Unit:
+        """The unit in which the user meets the value: as declared, else coherent SI."""
+        return self.unit or Unit(self.dimension, Fraction(1), "" if self.dimension.pure else str(self.dimension))
+
+    def __repr__(self) -> str:
+        return f"Variable({self.kind} {self.path})"
+
+
+@dataclass(eq=False)
+class NetworkUse:
+    """A network as one scope owns it; `path` names its weights."""
+
+    path: str
+    item: syntax.Network
+    scope: Scope
+    inputs: tuple[PortType, ...] = ()
+    outputs: tuple[PortType, ...] = ()
+    options: NetworkOptions | None = None
+
+
+@dataclass(frozen=True)
+class PortType:
+    """`low` and `high` are SI values; None where open, infinite allowed for `high`."""
+
+    name: str
+    dimension: Dimension
+    shape: tuple[int, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    hidden: tuple[int, ...] = (32, 32)
+    activation: str = "tanh"
+    start_zero: bool = False
+
+
+@dataclass(eq=False)
+class FunctionUse:
+    """A user's `fn` and the scope in which its body is read."""
+
+    item: syntax.Function
+    scope: Scope
+
+
+@dataclass(eq=False)
+class Measure:
+    """A loss or metric of a scenario."""
+
+    item: syntax.Measure
+    scope: Scope
+    unit: Unit | None
+    dimension: Dimension = PURE
+
+    @property
+    def display(self) -> Unit:
+        return self.unit or Unit(self.dimension, Fraction(1), "" if self.dimension.pure else str(self.dimension))
+
+
+@dataclass(eq=False)
+class Bound:
+    """A parameter of a `fn`, standing for the argument of one call."""
+
+    value: Scoped
+
+
+Binding = Variable | NetworkUse | FunctionUse | Measure | Bound | syntax.Model | syntax.Scenario | syntax.Task
+"""What a name can mean; parts are `Scope`s."""
+
+
+@dataclass(eq=False)
+class Scope:
+    """The names of one block in one place. `file` holds the file-level names; None in a file's own scope."""
+
+    path: str
+    item: syntax.Model | syntax.Scenario | syntax.File | syntax.Function
+    file: Scope | None
+    clock: Clock | None = None
+    span: Span | None = None
+    """Where a part is made"""
+    names: dict[str, Binding | Scope] = field(default_factory=dict)
+
+    def find(self, name: str) -> Binding | Scope | None:
+        """What `name` means here: in the block, then in the file."""
+        if name in self.names:
+            return self.names[name]
+        return self.file.find(name) if self.file else None
+
+    def known(self) -> Iterator[str]:
+        yield from self.names
+        if self.file:
+            yield from self.file.known()
+
+    def join(self, name: str) -> str:
+        return f"{self.path}.{name}" if self.path else name
+
+    def __repr__(self) -> str:
+        return f"Scope({self.path or type(self.item).__name__})"
+
+
+@dataclass(frozen=True)
+class Equation:
+    """`left = right`, as written or as wiring and values imply.
+
+    `definition` gives `target` its value; `next` the value of the state `target` at the next tick; `equation` is
+    solved for whatever unknown it is matched with; `initial` holds at the start only.
+    """
+
+    kind: Literal["definition", "equation", "next", "initial"]
+    left: Scoped
+    right: Scoped
+    clock: Clock | None
+    target: Variable | None = None
+
+    @property
+    def span(self) -> Span:
+        return self.right.span if self.kind == "definition" else self.left.span.to(self.right.span)
+
+
+@dataclass(frozen=True)
+class MethodUse:
+    """A solver or optimiser with its arguments: times in SI seconds, words as they are."""
+
+    row: MethodRow
+    arguments: dict[str, float | str]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    start: Fraction
+    duration: Fraction
+    unit: Unit
+    method: MethodUse | None
+    span: Span
+
+
+@dataclass(eq=False)
+class System:
+    """One scenario (or, for checking, one model by itself), flattened."""
+
+    name: str
+    doc: str | None
+    item: syntax.Scenario | syntax.Model
+    root: Scope
+    variables: list[Variable] = field(default_factory=list["Variable"])
+    networks: list[NetworkUse] = field(default_factory=list["NetworkUse"])
+    equations: list[Equation] = field(default_factory=list["Equation"])
+    measures: list[Measure] = field(default_factory=list["Measure"])
+    parts: list[Scope] = field(default_factory=list["Scope"])
+    run_item: syntax.Run | None = None
+    run: RunSettings | None = None
+    time: Unit = field(default_factory=Unit)
+    """The unit of `time`: seconds, the unit of `run`, or pure in a file without units"""
+
+    @property
+    def closed(self) -> bool:
+        """A scenario; a model by itself has inputs that nothing sets."""
+        return isinstance(self.item, syntax.Scenario)
+
+
+@dataclass(frozen=True)
+class VariedQuantity:
+    """`low` and `high` narrow the bounds (SI); None where the task says nothing."""
+
+    path: str
+    low: float | None
+    high: float | None
+    span: Span
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An `expect`: operands over the results of all runs; `per_run` where it must hold in every run."""
+
+    operands: tuple[syntax.Expr, ...]
+    ops: tuple[str, ...]
+    per_run: bool
+    unit: Unit
+    span: Span
+
+
+@dataclass(frozen=True)
+class TaskUse:
+    """A task with its clauses read."""
+
+    item: syntax.Task
+    system: System
+    settings: tuple[tuple[str, Scoped], ...] = ()
+    vary: tuple[VariedQuantity, ...] = ()
+    objective: syntax.Goal | None = None
+    objective_unit: Unit = field(default_factory=Unit)
+    expectations: tuple[Comparison, ...] = ()
+    method: MethodUse | None = None
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    fixed_samples: bool = False
+    start: str = "current"
+    plot: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckedModel:
+    """A file that passed every check, with the systems of its scenarios and its tasks."""
+
+    file: syntax.File
+    systems: dict[str, System]
+    models: dict[str, System]
+    """Each model of the file by itself, for `show`"""
+    tasks: tuple[TaskUse, ...]
+    warnings: tuple[Diagnostic, ...] = ()

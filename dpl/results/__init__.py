@@ -1,0 +1,1 @@
+"""Results for people and for programs: tables, the progress bar, the JSON summary, trajectories as CSV."""

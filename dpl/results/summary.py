@@ -1,0 +1,126 @@
+"""Results as one JSON document, for programs: plain numbers in declared units, null for what is not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
+
+import numpy as np
+
+from dpl.tasks.result import NumericalFailure, Quantity, Sample
+from dpl.tasks.run import AnyResult
+from dpl.tasks.simulate import Simulated
+from dpl.tasks.train import Trained
+from dpl.tasks.verify import Checked, Failing, Verified
+
+LONGEST_HISTORY = 200
+"""A longer loss history is given by the means of so many parts"""
+
+
+def document(
+    file: str, version: str, results: Sequence[AnyResult], seconds: float, failure: NumericalFailure | None = None
+) -> dict[str, Any]:
+    """What a whole run did: `status` is done, failed (a `verify`), interrupted or numerical failure."""
+    statuses = {result.status for result in results}
+    status = next((word for word in ("interrupted", "failed") if word in statuses), "done")
+    return {
+        "dpl": version,
+        "file": file,
+        "status": "numerical failure" if failure else status,
+        "seconds": seconds,
+        "tasks": [task(result) for result in results],
+        "failure": _failure(failure) if failure else None,
+    }
+
+
+def task(result: AnyResult) -> dict[str, Any]:
+    """One result: what all kinds have, then what its own kind adds."""
+    common = {
+        "kind": result.kind,
+        "name": result.name,
+        "scenario": result.scenario,
+        "status": result.status,
+        "seed": result.seed,
+        "seconds": {"compile": result.seconds.compile, "run": result.seconds.run},
+        "defaults": list(result.defaults),
+        "notes": list(result.notes),
+    }
+    match result:
+        case Simulated():
+            return common | {"measures": _quantities(result.measures)}
+        case Trained():
+            return common | _trained(result)
+        case Verified():
+            return common | _verified(result)
+        case _:
+            assert_never(result)
+
+
+def _trained(result: Trained) -> dict[str, Any]:
+    losses = result.losses
+    if losses.size > LONGEST_HISTORY:
+        losses = np.array([part.mean() for part in np.array_split(losses, LONGEST_HISTORY)])
+    return {
+        "steps": int(result.losses.size),
+        "kept": result.kept,
+        "objective": result.objective,
+        "loss": {"unit": result.unit, "last": _number(losses[-1]) if losses.size else None, "history": _number(losses)},
+        "params": _quantities(result.params),
+        "networks": sorted(result.networks),
+    }
+
+
+def _verified(result: Verified) -> dict[str, Any]:
+    return {
+        "samples": result.samples,
+        "expectations": [_checked(c) for c in result.checked],
+        "unended": {"count": result.unended_count, "runs": [_failing(f) for f in result.unended]},
+    }
+
+
+def _checked(checked: Checked) -> dict[str, Any]:
+    return {
+        "text": checked.text,
+        "holds": checked.holds,
+        "ops": list(checked.ops),
+        "operands": [{"lowest": _number(low), "highest": _number(high)} for low, high in checked.operands],
+        "unit": checked.unit,
+        "per_run": checked.per_run,
+        "failing": {"count": checked.failing_count, "runs": [_failing(f) for f in checked.failing]},
+    }
+
+
+def _failing(failing: Failing) -> dict[str, Any]:
+    return _sample(failing.sample) | {"values": [_quantity(value) for value in failing.values], "why": failing.why}
+
+
+def _sample(sample: Sample) -> dict[str, Any]:
+    return {"run": sample.index, "givens": _quantities(sample.givens)}
+
+
+def _failure(failure: NumericalFailure) -> dict[str, Any]:
+    return {
+        "task": failure.task,
+        "what": failure.what,
+        "step": failure.step,
+        "sample": _sample(failure.sample) if failure.sample else None,
+        "params": _quantities(failure.params),
+        "blame": failure.blame,
+    }
+
+
+def _quantities(values: Mapping[str, Quantity]) -> dict[str, Any]:
+    return {name: _quantity(value) for name, value in values.items()}
+
+
+def _quantity(value: Quantity) -> dict[str, Any]:
+    return {"value": _number(value.value), "unit": value.unit}
+
+
+def _number(value: Any) -> Any:
+    """Floats and nested lists of floats; null for what JSON cannot say."""
+    array = np.asarray(value)
+    if array.ndim:
+        return [_number(part) for part in array]
+    return array.item() if math.isfinite(array.item()) else None

@@ -1,0 +1,77 @@
+"""Tables as text: ruled and coloured on a terminal, aligned columns elsewhere. Colour never carries meaning alone."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+MARKS = {"holds": "green", "fails": "bold red", "passed": "bold green", "failed": "bold red", "interrupted": "yellow"}
+"""How a cell or a heading that is, or ends in, one of these words is shown on a terminal"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a header; `right` are the columns of numbers."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: frozenset[int] = frozenset()
+
+
+Block = str | Table
+"""What a report is made of: a line, or a table"""
+
+
+def show(blocks: Iterable[Block], stream: TextIO) -> None:
+    """Writes a report, as suits the stream."""
+    if stream.isatty() and "NO_COLOR" not in os.environ:
+        return _on_terminal(blocks, stream)
+    for block in blocks:
+        for line in [block] if isinstance(block, str) else aligned(block):
+            print(line, file=stream)
+
+
+def aligned(table: Table) -> list[str]:
+    """A table in plain text, indented by two; columns are two spaces apart."""
+    lines = [table.header, *table.rows] if any(table.header) else list(table.rows)
+    widths = [max((width(cell) for cell in column), default=0) for column in zip(*lines, strict=True)]
+    return [("  " + "  ".join(_cells(line, widths, table.right))).rstrip() for line in lines]
+
+
+def _cells(line: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> Iterable[str]:
+    for i, (cell, wanted) in enumerate(zip(line, widths, strict=True)):
+        space = " " * (wanted - width(cell))
+        yield space + cell if i in right else cell + space
+
+
+def width(text: str) -> int:
+    """Columns a terminal takes for a text: combining marks none, wide characters two."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _on_terminal(blocks: Iterable[Block], stream: TextIO) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Ruled
+    from rich.text import Text
+
+    console = Console(file=stream, highlight=False)
+    for block in blocks:
+        if isinstance(block, str):
+            console.print(Text(block, style=_style(block)))
+            continue
+        ruled = Ruled(box=box.SIMPLE_HEAD, show_header=any(block.header), pad_edge=True)
+        for i, title in enumerate(block.header):
+            ruled.add_column(Text(title), justify="right" if i in block.right else "left")
+        for row in block.rows:
+            ruled.add_row(*[Text(cell, style=_style(cell)) for cell in row])
+        console.print(ruled)
+
+
+def _style(text: str) -> str:
+    words = text.split(":")[-1].split()
+    heading = "bold" if text and not text.startswith(" ") and ":" in text else ""
+    return MARKS.get(words[0], heading) if words else ""

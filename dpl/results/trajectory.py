@@ -1,0 +1,3 @@
+"""stub"""
+def extremes(run): return ()
+def write(run, path): pass

@@ -1,0 +1,76 @@
+"""Which solver a run gets where its text names none, and why, in words with numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from dpl.runtime.solve import Problem, problem
+from dpl.runtime.spec import Method, Scenario, Values
+
+STIFF = 1e4
+"""A decay rate times the run's duration beyond which explicit steps are bounded by stability, not accuracy"""
+SPREAD = 100.0
+"""Ratio of fastest to slowest rate from which a system counts as stiff"""
+SMOOTH_STEPS = 1000
+"""Steps of a run that has no states and so only integrates"""
+
+
+def choose(scenario: Scenario, values: Values) -> tuple[Method, str]:
+    """A method for the scenario and the reason for it, judged at the nominal values."""
+    run = scenario.run
+    assert run is not None, "a static scenario needs no method; this is a bug in DPL"
+    if not scenario.states:
+        if run.base is not None:
+            return Method("sampled"), "everything is sampled: one step per tick"
+        step = run.duration / SMOOTH_STEPS
+        return Method("rk4", {"step": step}), f"nothing has a derivative: {SMOOTH_STEPS} intervals of {step:.3g} s"
+    with jax.ensure_compile_time_eval():
+        fastest, slowest = _rates(problem(scenario, scenario.fixed(values), Method()))
+    return _by_stiffness(fastest, slowest, run.duration)
+
+
+def _by_stiffness(fastest: float, slowest: float, duration: float) -> tuple[Method, str]:
+    turns = fastest * duration
+    spread = fastest / max(slowest, 1.0 / duration)
+    if not math.isfinite(turns):
+        return Method("tsit5"), "the rates at the start are not finite, so stiffness could not be judged: adaptive explicit steps"
+    if turns > STIFF and spread > SPREAD:
+        words = f"stiff: the fastest mode decays within {1 / fastest:.3g} s, {turns:.3g} times in the run, {spread:.3g} times as fast as the slowest"
+        return Method("kvaerno5"), f"{words}: adaptive implicit steps"
+    return Method("tsit5"), f"not stiff: rates up to {fastest:.3g} /s in a run of {duration:.3g} s: adaptive explicit steps"
+
+
+def _rates(p: Problem) -> tuple[float, float]:
+    """The fastest decay |Re λ| and the slowest |λ| [1/s] among Jacobians at the start and near it."""
+    start = jnp.asarray(p.scenario.run.start if p.scenario.run else 0.0, p.dtype)
+    x, totals = p.layout.unpack(p.y)
+    s = p.ticker.tick(0, start, x, p.sampled, p.c)
+    flat, restore = _ravel(x)
+
+    def slopes(flat: Any) -> Any:
+        return _ravel(p.layout.unpack(p.derivative(start, p.layout.pack(restore(flat), totals), s))[0])[0]
+
+    jacobian = jax.jit(jax.jacfwd(slopes))
+    random = np.random.default_rng(0)
+    sizes = np.maximum(np.abs(np.asarray(flat)), [o.unit.scale for o, leaf in zip(p.scenario.states, x, strict=True) for _ in range(leaf.size)])
+    spots = [np.asarray(flat), *(np.asarray(flat) + 0.1 * sizes * random.standard_normal(flat.size) for _ in range(3))]
+    fastest, slowest = 0.0, math.inf
+    for spot in spots:
+        matrix = np.asarray(jacobian(jnp.asarray(spot, p.dtype)))
+        if not np.all(np.isfinite(matrix)):
+            continue
+        eigenvalues = np.linalg.eigvals(matrix)
+        fastest = max(fastest, float(np.max(-eigenvalues.real)))
+        moving = np.abs(eigenvalues)[np.abs(eigenvalues) > 1e-12 * max(fastest, 1e-300)]
+        slowest = min(slowest, float(np.min(moving, initial=math.inf)))
+    return fastest, slowest
+
+
+def _ravel(x: tuple[Any, ...]) -> tuple[Any, Any]:
+    return ravel_pytree(x)

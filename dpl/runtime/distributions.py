@@ -1,0 +1,158 @@
+"""The distributions of the language, one row each, by what a modeller knows of them; and the draws of a scenario's givens.
+
+Draw i of a given depends on the seed, the given's name and i alone.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy import special, stats
+
+from dpl.runtime.spec import Distribution, Given
+
+
+@dataclass(frozen=True)
+class Family:
+    """A distribution as functions of its arguments (numbers or arrays, in the order of `arguments`)."""
+
+    arguments: tuple[str, ...]
+    sample: Callable[..., Array]
+    """sample(key, *arguments) -> one draw"""
+    log_density: Callable[..., Array]
+    """log_density(x, *arguments); of the probability itself for counts"""
+    median: Callable[..., Any]
+    quantile: Callable[..., Array] | None = None
+    """quantile(p, *arguments), where it has a formula"""
+
+
+def _normal_quantile(p: Any, mean: Any, sd: Any) -> Array:
+    return mean + sd * special.ndtri(p)
+
+
+def _lognormal_density(x: Any, median: Any, spread: Any) -> Array:
+    inside = x > 0
+    log_x = jnp.log(jnp.where(inside, x, 1.0))
+    return jnp.where(inside, stats.norm.logpdf(log_x, jnp.log(median), spread) - log_x, -jnp.inf)
+
+
+def _uniform_density(x: Any, low: Any, high: Any) -> Array:
+    return jnp.where((x >= low) & (x <= high), -jnp.log(jnp.asarray(high) - low), -jnp.inf)
+
+
+def _negative_binomial_sample(key: Array, mean: Any, size: Any) -> Array:
+    """A Poisson count whose mean is gamma distributed: variance mean + mean²/size."""
+    first, second = jax.random.split(key)
+    rate = jax.random.gamma(first, size) * (mean / size)
+    return jax.random.poisson(second, rate).astype(rate.dtype)
+
+
+def _negative_binomial_density(x: Any, mean: Any, size: Any) -> Array:
+    ways = special.gammaln(x + size) - special.gammaln(x + 1.0) - special.gammaln(size)
+    return ways + special.xlogy(x, mean / (mean + size)) - size * jnp.log1p(mean / size)
+
+
+def _poisson_sample(key: Array, mean: Any) -> Array:
+    return jax.random.poisson(key, mean).astype(float)
+
+
+def _poisson_density(x: Any, mean: Any) -> Array:
+    return special.xlogy(x, mean) - mean - special.gammaln(x + 1.0)
+
+
+def _poisson_median(mean: float) -> float:
+    """Smallest count at which the cumulative probability reaches one half."""
+    return _count_median(lambda k: k * math.log(mean) - mean - math.lgamma(k + 1) if mean > 0 else -math.inf * k)
+
+
+def _negative_binomial_median(mean: float, size: float) -> float:
+    return _count_median(lambda k: float(_negative_binomial_density(float(k), mean, size)))
+
+
+def _count_median(log_probability: Callable[[int], float]) -> float:
+    total, count = math.exp(log_probability(0)) if log_probability(0) == log_probability(0) else 1.0, 0
+    while total < 0.5:
+        count += 1
+        total += math.exp(log_probability(count))
+    return float(count)
+
+
+def _beta_median(a: float, b: float) -> float:
+    """By bisection of the cumulative probability."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if float(special.betainc(a, b, middle)) < 0.5 else (low, middle)
+    return 0.5 * (low + high)
+
+
+FAMILIES: dict[str, Family] = {
+    "normal": Family(
+        ("mean", "sd"),
+        sample=lambda key, mean, sd: mean + sd * jax.random.normal(key),
+        log_density=lambda x, mean, sd: stats.norm.logpdf(x, mean, sd),
+        median=lambda mean, sd: mean,
+        quantile=_normal_quantile,
+    ),
+    "lognormal": Family(
+        ("median", "spread"),
+        sample=lambda key, median, spread: median * jnp.exp(spread * jax.random.normal(key)),
+        log_density=_lognormal_density,
+        median=lambda median, spread: median,
+        quantile=lambda p, median, spread: median * jnp.exp(spread * special.ndtri(p)),
+    ),
+    "uniform": Family(
+        ("low", "high"),
+        sample=lambda key, low, high: low + (high - low) * jax.random.uniform(key),
+        log_density=_uniform_density,
+        median=lambda low, high: 0.5 * (low + high),
+        quantile=lambda p, low, high: low + (high - low) * jnp.asarray(p),
+    ),
+    # `sd` is the scale of Student's t: the standard deviation that it has for many degrees of freedom.
+    "student": Family(
+        ("mean", "sd", "df"),
+        sample=lambda key, mean, sd, df: mean + sd * jax.random.t(key, df),
+        log_density=lambda x, mean, sd, df: stats.t.logpdf(x, df, mean, sd),
+        median=lambda mean, sd, df: mean,
+    ),
+    "poisson": Family(("mean",), _poisson_sample, _poisson_density, _poisson_median),
+    "negative_binomial": Family(
+        ("mean", "size"), _negative_binomial_sample, _negative_binomial_density, _negative_binomial_median
+    ),
+    "beta": Family(
+        ("a", "b"),
+        sample=lambda key, a, b: jax.random.beta(key, a, b),
+        log_density=lambda x, a, b: stats.beta.logpdf(x, a, b),
+        median=_beta_median,
+    ),
+    "exponential": Family(
+        ("mean",),
+        sample=lambda key, mean: mean * jax.random.exponential(key),
+        log_density=lambda x, mean: stats.expon.logpdf(x, 0.0, mean),
+        median=lambda mean: mean * math.log(2.0),
+        quantile=lambda p, mean: -mean * jnp.log1p(-jnp.asarray(p)),
+    ),
+}
+
+
+def log_density(distribution: Distribution, x: Any) -> Array:
+    """The log density (or log probability of a count) of a declared distribution at `x`."""
+    return FAMILIES[distribution.name].log_density(x, *distribution.arguments)
+
+
+def draws(given: Given, seed: Any, indices: Array) -> Array:
+    """The values [SI] of a given in the runs `indices` [n]: drawn, picked from its list in turn, or its nominal value."""
+    if given.listed:
+        return jnp.asarray(given.listed)[indices % len(given.listed)]
+    if given.distribution is None:
+        return jnp.full(indices.shape, given.value)
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(given.name.encode()))
+    family, arguments = FAMILIES[given.distribution.name], given.distribution.arguments
+    return jax.vmap(lambda i: family.sample(jax.random.fold_in(key, i), *arguments))(indices)

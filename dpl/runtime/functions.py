@@ -1,0 +1,195 @@
+"""The functions of the language that `jax.numpy` lacks or whose derivatives need care. Every one follows the dtype it receives.
+
+Where the value of a function is defined, so is its derivative: at a kink it is 0 or one of the two slopes, never NaN or infinite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy import special
+
+from dpl.runtime.roots import newton as newton
+from dpl.runtime.roots import linear_solve as linear_solve
+
+# ---------------------------------------------------------------- roots and powers
+
+
+def sqrt(x: Any) -> Array:
+    """Square root whose derivative at 0 is 0; NaN below 0."""
+    positive = x > 0
+    root = jnp.sqrt(jnp.where(positive, x, 1.0))
+    return jnp.where(positive, root, jnp.where(x == 0, 0.0, math.nan))
+
+
+def cbrt(x: Any) -> Array:
+    """Real cube root, also of negative numbers; its derivative at 0 is 0."""
+    return jnp.where(x == 0, 0.0, jnp.cbrt(jnp.where(x == 0, 1.0, x)))
+
+
+def hypot(x: Any, y: Any) -> Array:
+    """√(x² + y²) with derivative 0 at the origin."""
+    return sqrt(x * x + y * y)
+
+
+def norm(x: Any) -> Array:
+    """Euclidean length of an array with derivative 0 at the origin."""
+    return sqrt(jnp.sum(x * x))
+
+
+@jax.custom_jvp
+def power(x: Any, y: Any) -> Array:
+    """x to the power y; at x = 0 the derivative is 0 where it would be infinite (0 < y < 1)."""
+    return jnp.power(x, y)
+
+
+@power.defjvp
+def _power_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    x, y = primals
+    dx, dy = tangents
+    value = power(x, y)
+    unbounded = (x == 0) & (y < 1)
+    slope = y * power(jnp.where(unbounded, 1.0, x), y - 1.0)
+    growth = jnp.where(x > 0, value * jnp.log(jnp.where(x > 0, x, 1.0)), 0.0)
+    return value, jnp.where(unbounded, 0.0, slope) * dx + growth * dy
+
+
+# ---------------------------------------------------------------- shapes of one number
+
+
+def wrap(angle: Any) -> Array:
+    """The same angle in (-π, π]; slope 1 everywhere."""
+    return angle - 2 * math.pi * jnp.ceil((angle - math.pi) / (2 * math.pi))
+
+
+def mod(x: Any, y: Any) -> Array:
+    """x - y*floor(x/y): the sign is the divisor's."""
+    return jnp.mod(x, y)
+
+
+def clip(x: Any, low: Any, high: Any) -> Array:
+    """x kept between low and high; slope 1 inside, 0 outside."""
+    return jnp.clip(x, low, high)
+
+
+def sigmoid(x: Any) -> Array:
+    """1/(1 + exp(-x)), without overflow."""
+    return jax.nn.sigmoid(jnp.asarray(x))
+
+
+def softplus(x: Any) -> Array:
+    """log(1 + exp(x)), without overflow."""
+    return jax.nn.softplus(jnp.asarray(x))
+
+
+def relu(x: Any) -> Array:
+    """max(x, 0) with slope 0 at 0."""
+    return jax.nn.relu(jnp.asarray(x))
+
+
+def step(x: Any) -> Array:
+    """0 below 0, else 1; its derivative is 0."""
+    x = jnp.asarray(x)
+    return jnp.where(x >= 0, jnp.ones_like(x), jnp.zeros_like(x))
+
+
+def erf(x: Any) -> Array:
+    """The error function."""
+    return special.erf(jnp.asarray(x))
+
+
+def gamma(x: Any) -> Array:
+    """Euler's Γ, with its sign."""
+    return special.gamma(jnp.asarray(x))
+
+
+def lgamma(x: Any) -> Array:
+    """log |Γ(x)|."""
+    return special.gammaln(jnp.asarray(x))
+
+
+def huber(e: Any, scale: Any) -> Array:
+    """½e² within the scale, scale*(|e| - ½scale) beyond (Huber 1964, Ann. Math. Stat. 35(1), 73)."""
+    size = jnp.abs(e)
+    within = jnp.minimum(size, scale)
+    return within * (size - 0.5 * within)
+
+
+def interpolate(x: Any, xs: Any, ys: Any) -> Array:
+    """Linear between the points (xs rising), the end values beyond."""
+    return jnp.interp(x, jnp.asarray(xs), jnp.asarray(ys))
+
+
+def choose(condition: Any, a: Any, b: Any) -> Array:
+    """a where the condition holds, else b. Both are evaluated: guard the argument of what may fail."""
+    return jnp.where(condition, a, b)
+
+
+# ---------------------------------------------------------------- chosen derivatives
+
+
+@jax.custom_jvp
+def straight_through(value: Any, gradient: Any) -> Array:
+    """The first argument's value with the second one's derivative."""
+    dtype = jnp.result_type(gradient)
+    return jnp.asarray(value, dtype if jnp.issubdtype(dtype, jnp.floating) else None)
+
+
+@straight_through.defjvp
+def _straight_through_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    value, gradient = primals
+    out = straight_through(value, gradient)
+    return out, jnp.broadcast_to(tangents[1], out.shape).astype(out.dtype)
+
+
+surrogate: Callable[[Any, Any], Array] = straight_through
+"""`surrogate(exact, smooth)`: the exact value with the smooth expression's derivative."""
+
+
+# ---------------------------------------------------------------- smooth stand-ins
+
+
+def smooth_abs(x: Any, width: Any) -> Array:
+    """√(x² + width²): at most `width` above |x|."""
+    return jnp.sqrt(x * x + width * width)
+
+
+def smooth_sign(x: Any, width: Any) -> Array:
+    """tanh(x/width)."""
+    return jnp.tanh(x / width)
+
+
+def smooth_step(x: Any, width: Any) -> Array:
+    """A logistic step of that width; 1/2 at 0."""
+    return sigmoid(x / width)
+
+
+def smooth_max(a: Any, b: Any, width: Any) -> Array:
+    """Half of a + b + `smooth_abs(a - b)`: at most width/2 above the greater."""
+    return 0.5 * (a + b + smooth_abs(a - b, width))
+
+
+def smooth_min(a: Any, b: Any, width: Any) -> Array:
+    """Half of a + b - `smooth_abs(a - b)`: at most width/2 below the lesser."""
+    return 0.5 * (a + b - smooth_abs(a - b, width))
+
+
+def smooth_relu(x: Any, width: Any) -> Array:
+    """`smooth_max(x, 0)`."""
+    return 0.5 * (x + smooth_abs(x, width))
+
+
+def smooth_clip(x: Any, low: Any, high: Any, width: Any) -> Array:
+    """x between low and high with rounded corners."""
+    return smooth_min(smooth_max(x, low, width), high, width)
+
+
+def smooth_choose(margin: Any, a: Any, b: Any, width: Any) -> Array:
+    """Blends from b (margin well below 0) to a (well above)."""
+    share = smooth_step(margin, width)
+    return share * a + (1.0 - share) * b

@@ -1,0 +1,127 @@
+"""Learnable functions: weights from a key, and values from weights. Inputs and outputs in SI.
+
+A declared range is scaled to [-1, 1] on the way in and kept by a squash on the way out; without a range, values are taken in the
+declared unit. Under `vmap` each layer is one matrix product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dpl.runtime.spec import Network, Port
+
+Weights = Mapping[str, tuple[Array, ...]]
+"""`{"w": one [inputs, outputs] matrix per layer, "b": one [outputs] vector per layer}`"""
+
+ACTIVATIONS: dict[str, Callable[[Any], Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "softplus": jax.nn.softplus,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "sin": jnp.sin,
+}
+
+INSIDE = 0.01
+"""How far inside its range, as a share of it, an output starts that is to begin at a border."""
+
+
+def widths(network: Network) -> tuple[int, ...]:
+    """The size of every layer, inputs first."""
+    return (sum(map(_size, network.inputs)), *network.hidden, sum(map(_size, network.outputs)))
+
+
+def init(network: Network, key: Array) -> Weights:
+    """Fresh weights: normal with variance 1/inputs (LeCun et al. 1998, Efficient BackProp), biases zero.
+
+    With `start_zero` the last layer is zero but for biases that give the value nearest to 0 in each output's range.
+    """
+    sizes = widths(network)
+    keys = jax.random.split(key, len(sizes) - 1)
+    w = [jax.random.normal(k, (m, n)) / math.sqrt(max(m, 1)) for k, m, n in zip(keys, sizes, sizes[1:], strict=False)]
+    b = [jnp.zeros(n) for n in sizes[1:]]
+    if network.start_zero:
+        w[-1] = jnp.zeros_like(w[-1])
+        b[-1] = jnp.concatenate([jnp.full(_size(port), _start(port)) for port in network.outputs])
+    return {"w": tuple(w), "b": tuple(b)}
+
+
+def apply(network: Network, weights: Weights, *inputs: Any) -> Any:
+    """The network's value: one output as it is, several as a tuple in their order."""
+    dtype = weights["w"][0].dtype
+    h = _gather([_scaled(port, value) for port, value in zip(network.inputs, inputs, strict=True)], dtype)
+    activation = ACTIVATIONS[network.activation]
+    last = len(weights["w"]) - 1
+    for layer, (w, b) in enumerate(zip(weights["w"], weights["b"], strict=True)):
+        h = h @ w + b
+        if layer < last:
+            h = activation(h)
+    outputs = _split(network.outputs, h)
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def _size(port: Port) -> int:
+    return math.prod(port.shape)
+
+
+def _finite(bound: float | None) -> bool:
+    return bound is not None and math.isfinite(bound)
+
+
+def _scaled(port: Port, value: Any) -> Any:
+    low, high = port.low, port.high
+    if low is not None and high is not None and _finite(low) and _finite(high):
+        return (value - 0.5 * (low + high)) * (2.0 / (high - low))
+    return value / port.scale if port.scale != 1.0 else value
+
+
+def _gather(values: list[Any], dtype: Any) -> Array:
+    if all(jnp.ndim(v) == 0 for v in values):
+        return jnp.stack([jnp.asarray(v, dtype) for v in values])
+    return jnp.concatenate([jnp.ravel(jnp.asarray(v, dtype)) for v in values])
+
+
+def _split(ports: tuple[Port, ...], h: Array) -> list[Array]:
+    outputs: list[Array] = []
+    at = 0
+    for port in ports:
+        part = h[at] if port.shape == () else jnp.reshape(h[at : at + _size(port)], port.shape)
+        outputs.append(_squash(port, part))
+        at += _size(port)
+    return outputs
+
+
+def _squash(port: Port, z: Array) -> Array:
+    """From any number to the port's range."""
+    low, high = port.low, port.high
+    if low is not None and high is not None and _finite(low) and _finite(high):
+        return low + (high - low) * jax.nn.sigmoid(2.0 * z)
+    if low is not None and _finite(low):
+        return low + port.scale * jax.nn.softplus(z)
+    if high is not None and _finite(high):
+        return high - port.scale * jax.nn.softplus(z)
+    return port.scale * z
+
+
+def _start(port: Port) -> float:
+    """The number that `_squash` maps to the value nearest to 0 in the range, or slightly inside it."""
+    low, high = port.low, port.high
+    if low is not None and high is not None and _finite(low) and _finite(high):
+        share = min(max(-low / (high - low), INSIDE), 1 - INSIDE)
+        return 0.5 * math.log(share / (1 - share))
+    if low is not None and _finite(low):
+        return _inverse_softplus(max(-low / port.scale, INSIDE))
+    if high is not None and _finite(high):
+        return _inverse_softplus(max(high / port.scale, INSIDE))
+    return 0.0
+
+
+def _inverse_softplus(y: float) -> float:
+    return y + math.log(-math.expm1(-y))

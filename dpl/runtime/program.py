@@ -1,0 +1,368 @@
+"""A compiled file as functions: from the source text that the compiler wrote to a `Program` of scenarios that can be evaluated.
+
+Outside this module's classes all numbers are SI; what a user passes or reads is in declared units. A changed value of a param, given
+or start never retraces anything.
+"""
+
+from __future__ import annotations
+
+import linecache
+import types
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from functools import partial
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dpl.runtime import choice, distributions, measure, networks, solve, trajectory
+from dpl.runtime import spec as declared
+from dpl.runtime.solve import ADAPTIVE, STATUS, Mode
+from dpl.runtime.spec import Given, Method, Module, Network, Param, Start, Task, Unit, Values
+
+# ---------------------------------------------------------------- programs
+
+
+class Program:
+    """A compiled file with the current values of its params and networks.
+
+    `values` [SI] is the store that tasks change: by dotted name; where two scenarios declare different things by one name,
+    by `Scenario.name`. What is declared once (a network of the file, a part's own net) is shared by the scenarios that use it.
+    """
+
+    def __init__(self, module: Module, source: str = "", seed: int = 0, namespace: Mapping[str, Any] | None = None) -> None:
+        self.module = module
+        self.name, self.doc, self.source, self.seed = module.name, module.doc, source, seed
+        self.namespace: Mapping[str, Any] = namespace or {}
+        self.tasks: dict[str, Task] = {task.name: task for task in module.tasks}
+        self.values: dict[str, Any] = {}
+        self._owners: dict[str, Param | Network] = {}
+        self.scenarios: dict[str, Scenario] = {s.name: Scenario(self, s) for s in module.scenarios}
+
+    def register(self, scenario: str, declaration: Param | Network) -> str:
+        """The key in `values` of what a scenario declares, with its first value where it is new."""
+        key = declaration.name
+        if self._owners.get(key, declaration) != declaration:
+            key = f"{scenario}.{declaration.name}"
+        if key not in self._owners:
+            self._owners[key] = declaration
+            self.values[key] = self.fresh(declaration)
+        return key
+
+    def fresh(self, declaration: Param | Network, seed: int | None = None) -> Any:
+        """The declared value of a param (None if it has none), or new weights from the seed and the network's name."""
+        if isinstance(declaration, Network):
+            key = jax.random.key(self.seed if seed is None else seed)
+            with jax.ensure_compile_time_eval():
+                return networks.init(declaration, jax.random.fold_in(key, zlib.crc32(declaration.name.encode())))
+        return None if declaration.value is None else np.asarray(declaration.value, float)
+
+    def set(self, name: str, value: Any) -> None:
+        """Gives a param [declared unit] or a network (a pytree) another current value."""
+        if name not in self._owners:
+            raise _unknown("param or network", name, self._owners, self.name)
+        self.values[name] = _checked(self._owners[name], value, self.values[name])
+
+
+def from_module(module: Module, source: str = "", namespace: Mapping[str, Any] | None = None) -> Program:
+    """The program that a generated module declares."""
+    return Program(module, source, namespace=namespace)
+
+
+def load(source: str, name: str) -> Program:
+    """Runs the Python source that the compiler generated; tracebacks show its lines."""
+    filename = f"<dpl {name}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    module = types.ModuleType(f"dpl_generated_{name}")
+    module.__file__ = filename
+    exec(compile(source, filename, "exec"), module.__dict__)
+    return from_module(module.__dict__["MODULE"], source, module.__dict__)
+
+
+# ---------------------------------------------------------------- scenarios
+
+
+class Scenario:
+    """One scenario of a program: its values in declared units, its measures as pure functions."""
+
+    def __init__(self, program: Program, spec: declared.Scenario) -> None:
+        self.program, self.spec, self.name = program, spec, spec.name
+        self.keys: dict[str, str] = {d.name: program.register(spec.name, d) for d in (*spec.params, *spec.networks)}
+        self._params: dict[str, Param | Network] = {d.name: d for d in (*spec.params, *spec.networks)}
+        self._givens: dict[str, Given] = {g.name: g for g in spec.givens}
+        self._starts: dict[str, Start] = {s.name: s for s in spec.starts}
+        self._chosen: tuple[Method, str] | None = None
+        self.traces: Counter[str] = Counter()
+        """How often each function was traced; it does not grow when values change"""
+        self._measures = jax.jit(self._trace_measures, static_argnames="mode")
+        self._trajectories: dict[int | None, Callable[[Values], Any]] = {}
+
+    # -- values
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Current values of params (declared units; None where there is none yet) and weights of networks."""
+        return {name: _outward(d, self.program.values[self.keys[name]]) for name, d in self._params.items()}
+
+    @property
+    def givens(self) -> dict[str, float]:
+        """Nominal values [declared units]."""
+        return {name: g.value / g.unit.scale for name, g in self._givens.items()}
+
+    @property
+    def starts(self) -> dict[str, Any]:
+        """Literal starts of states [declared units]."""
+        return {name: _outward(s, np.asarray(s.value, float)) for name, s in self._starts.items()}
+
+    def values_si(
+        self,
+        params: Mapping[str, Any] | None = None,
+        givens: Mapping[str, Any] | None = None,
+        starts: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Every value [SI] that a run reads: those given [declared units], the current ones else. Works on traced values too."""
+        stored: dict[str, Any] = {name: self.program.values[key] for name, key in self.keys.items()}
+        stored |= {name: np.asarray(g.value) for name, g in self._givens.items()}
+        stored |= {name: np.asarray(s.value, float) for name, s in self._starts.items()}
+        tables = (("param or network", self._params, params), ("given", self._givens, givens), ("start", self._starts, starts))
+        for kind, table, changes in tables:
+            for name, value in (changes or {}).items():
+                if name not in table:
+                    raise _unknown(kind, name, table, self.name)
+                stored[name] = _checked(table[name], value, stored[name])
+        missing = [name for name, value in stored.items() if value is None]
+        if missing:
+            raise ValueError(f"{self.name}: no value for {', '.join(f'`{n}`' for n in missing)}: give one, or vary it in a task")
+        return stored
+
+    def draw(self, seed: int | Array, indices: Any) -> dict[str, Array]:
+        """The givens [SI] of the runs `indices` [n]; run i's values do not depend on which others are drawn."""
+        indices = jnp.asarray(indices)
+        return {name: distributions.draws(g, seed, indices) for name, g in self._givens.items()}
+
+    # -- measures
+
+    def evaluate(
+        self,
+        params: Mapping[str, Any] | None = None,
+        givens: Mapping[str, Any] | None = None,
+        starts: Mapping[str, Any] | None = None,
+        mode: Mode = "reverse",
+    ) -> dict[str, Array]:
+        """Every loss and metric [declared units] of one run. May be jitted, differentiated and vmapped.
+
+        Args:
+            params: values other than the current ones [declared units]; networks as pytrees.
+            givens: values other than the nominal ones.
+            starts: starts other than the declared ones.
+            mode: `forward` where forward-mode derivatives of an adaptive solve are wanted.
+        """
+        results, _ = self.measures_si(self.values_si(params, givens, starts), mode)
+        return {m.name: results[m.name] / m.unit.scale for m in self.spec.measures}
+
+    def measures_si(self, values: Values, mode: Mode = "reverse") -> tuple[dict[str, Array], Array]:
+        """Every loss and metric [SI] of one run, and its status (`solve.OK` and others). Pure; tasks map it over runs."""
+        self.method  # noqa: B018  chosen here, outside any trace
+        return self._measures(dict(values), mode=mode)
+
+    def _trace_measures(self, values: Values, mode: Mode) -> tuple[dict[str, Array], Array]:
+        self.traces["measures"] += 1
+        s, c = self.spec, self.spec.fixed(values)
+        if s.run is None:
+            return _finished({k: jnp.asarray(v) for k, v in s.results((), c).items()}, jnp.asarray(solve.OK, jnp.int32))
+        method = self.method
+        arguments = measure.arguments_of(s, c)
+        need = measure.needs(s.reductions, arguments)
+        plan = solve.plan(s, method, solve.MEASURING if need.series else None)
+        record = partial(measure.keep, s, c, need) if need.series else None
+        out = solve.solve(solve.problem(s, c, method), method, plan, record, need.ends, mode)
+        reduced = measure.reduce(s, c, arguments, plan.grid(), out)
+        return _finished({k: jnp.asarray(v) for k, v in s.results(reduced, c).items()}, out.status)
+
+    # -- the method
+
+    @property
+    def method(self) -> Method:
+        """The solver: the text's, or the one chosen at the nominal values."""
+        return self._method()[0]
+
+    @property
+    def explanation(self) -> str:
+        """Why this solver."""
+        return self._method()[1]
+
+    def _method(self) -> tuple[Method, str]:
+        if self._chosen is None:
+            run = self.spec.run
+            if run is None:
+                self._chosen = Method(), "static: nothing changes with time"
+            elif run.method.name:
+                self._chosen = run.method, run.explanation or "as the scenario says"
+            else:
+                self._chosen = _completed(run.method, *choice.choose(self.spec, self.values_si()))
+        return self._chosen
+
+    # -- trajectories
+
+    def simulate(self, points: int | None = None, values: Mapping[str, Any] | None = None, **overrides: Any) -> Run:
+        """One run with its trajectories.
+
+        Args:
+            points: intervals of the output grid (200 if not given; a sampled run is shown by its ticks).
+            values: other values [declared units] of params, networks, givens and starts, by dotted name.
+            overrides: the same for names without dots.
+        """
+        given = {**(values or {}), **overrides}
+        for name in given:
+            if name not in self._params and name not in self._givens and name not in self._starts:
+                raise _unknown("param, network, given or start", name, (*self._params, *self._givens, *self._starts), self.name)
+        si = self.values_si(
+            {k: v for k, v in given.items() if k in self._params},
+            {k: v for k, v in given.items() if k in self._givens},
+            {k: v for k, v in given.items() if k in self._starts},
+        )
+        return self.simulate_si(si, points)
+
+    def simulate_si(self, values: Values, points: int | None = None) -> Run:
+        """One run with its trajectories, from SI values."""
+        if points is not None and (points != int(points) or points < 1):
+            raise ValueError(f"points must be a positive whole number, not {points!r}")
+        times = trajectory.grid(self.spec, self.method, points)
+        results, status = self.measures_si(values)
+        rows, ranges, also = self._trajectory(points, times)(dict(values))
+        return Run(self, times, jax.device_get(rows), jax.device_get(results), max(int(status), int(also)), jax.device_get(ranges))
+
+    def _trajectory(self, points: int | None, times: np.ndarray) -> Callable[[Values], Any]:
+        if points not in self._trajectories:
+
+            def traced(values: Values) -> Any:
+                self.traces["trajectory"] += 1
+                return trajectory.trajectory(self.spec, self.method, times, values)
+
+            self._trajectories[points] = jax.jit(traced)
+        return self._trajectories[points]
+
+
+def _finished(results: dict[str, Array], status: Array) -> tuple[dict[str, Array], Array]:
+    """A result that is not finite is a failure of the run."""
+    finite = [jnp.all(jnp.isfinite(v)) for v in results.values()]
+    fine = jnp.stack(finite).all() if finite else jnp.asarray(True)
+    return results, jnp.where((status == solve.OK) & ~fine, solve.NONFINITE, status)
+
+
+def _completed(asked: Method, chosen: Method, words: str) -> tuple[Method, str]:
+    """The chosen method with the tolerances that the text gives."""
+    kept = {k: v for k, v in asked.arguments.items() if chosen.name in ADAPTIVE and k in ("rtol", "atol", "max_steps")}
+    return Method(chosen.name, {**chosen.arguments, **kept}), words
+
+
+# ---------------------------------------------------------------- values in and out
+
+
+def _outward(d: Param | Network | Given | Start, value: Any) -> Any:
+    """From SI to the declared unit."""
+    if value is None or isinstance(d, Network):
+        return value
+    return value / d.unit.scale if d.unit.scale != 1.0 else value
+
+
+def _checked(d: Param | Network | Given | Start, value: Any, current: Any) -> Any:
+    """A user's value in SI, of the shape that is declared."""
+    if isinstance(d, Network):
+        return _checked_weights(d, value, current)
+    shape = () if isinstance(d, Given) else d.shape
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`{d.name}` must be {_words(shape)}, not {value!r}") from error
+    if not jnp.issubdtype(array.dtype, jnp.number) or array.shape != shape:
+        raise ValueError(f"`{d.name}` must be {_words(shape)}, not {_received(value, array)}")
+    array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    return array * d.unit.scale if d.unit.scale != 1.0 else array
+
+
+def _checked_weights(d: Network, value: Any, current: Any) -> Any:
+    expected, received = jax.tree.structure(current), jax.tree.structure(value)
+    if expected != received:
+        raise ValueError(f"the weights of `{d.name}` must be a tree like {expected}, not {received}")
+    for a, b in zip(jax.tree.leaves(current), jax.tree.leaves(value), strict=True):
+        if jnp.shape(a) != jnp.shape(b):
+            raise ValueError(f"the weights of `{d.name}` must have arrays of shape {jnp.shape(a)} where they have {jnp.shape(b)}")
+    return value
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return "one number" if shape == () else f"an array of shape {shape}"
+
+
+def _received(value: Any, array: Array) -> str:
+    return f"an array of shape {array.shape}" if array.shape else repr(value)
+
+
+def _unknown(kind: str, name: str, known: Iterable[str], where: str) -> ValueError:
+    names = list(known)
+    close = get_close_matches(name, names, n=3)
+    hint = f"did you mean {' or '.join(f'`{c}`' for c in close)}?" if close else f"there are {', '.join(names) or 'none'}"
+    return ValueError(f"{where} has no {kind} `{name}`; {hint}")
+
+
+# ---------------------------------------------------------------- runs
+
+
+class Run:
+    """What a simulated run showed, in declared units: `run["cannon.range"]` is an array over `run.time`."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        times: np.ndarray,
+        rows: Mapping[str, np.ndarray],
+        results: Mapping[str, np.ndarray],
+        status: int,
+        ranges: Mapping[str, Any],
+    ) -> None:
+        spec = scenario.spec
+        observed = {o.name: o for o in spec.observed}
+        time = spec.run.unit if spec.run is not None else Unit("s")
+        self.scenario, self.code, self.status = scenario.name, status, STATUS[status]
+        self.time: np.ndarray = times / time.scale
+        self.time_unit = time.text
+        self.units: dict[str, str] = {name: observed[name].unit.text for name in rows if name in observed}
+        self._rows = {name: np.asarray(rows[name]) / observed[name].unit.scale for name in rows if name in observed}
+        measured = {m.name: float(np.asarray(results[m.name])) / m.unit.scale for m in spec.measures}
+        self.losses = {m.name: measured[m.name] for m in spec.measures if m.kind == "loss"}
+        self.metrics = {m.name: measured[m.name] for m in spec.measures if m.kind == "metric"}
+        self.units |= {m.name: m.unit.text for m in spec.measures}
+        self.notes: list[str] = [] if status == solve.OK else [self.status]
+        self.notes += trajectory.notes(spec, times, rows, ranges)
+
+    @property
+    def names(self) -> list[str]:
+        """Every observed quantity."""
+        return list(self._rows)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._rows:
+            raise _unknown("observed quantity", name, self._rows, self.scenario)
+        return self._rows[name]
+
+    def to_pandas(self) -> Any:
+        """A data frame with one column per observed number (`T[0]`, `T[1]` of arrays), indexed by time."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_pandas needs pandas, which is not installed: pip install pandas") from error
+        columns: dict[str, np.ndarray] = {}
+        for name, rows in self._rows.items():
+            if rows.ndim == 1:
+                columns[name] = rows
+                continue
+            for index in np.ndindex(*rows.shape[1:]):
+                columns[f"{name}[{', '.join(map(str, index))}]"] = rows[(slice(None), *index)]
+        index = cast(Any, pandas).Index(self.time, name=f"time [{self.time_unit}]")
+        return cast(Any, pandas).DataFrame(columns, index=index)

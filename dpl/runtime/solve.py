@@ -1,0 +1,396 @@
+"""One run of a scenario from its constants: fixed-step methods as one scan, adaptive ones by diffrax, clocks around either.
+
+Everything is traced once per scenario, method and what is asked for; the values of params, givens and starts are arguments. A failure
+is a status in the result, never an exception.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from dpl.runtime import plan as plans
+from dpl.runtime.plan import Plan
+from dpl.runtime.spec import Method, Scenario
+from dpl.runtime.ticks import Sampled, Ticker, Tuple, as_type_of
+
+OK, MAX_STEPS, NONFINITE, FAILED = 0, 1, 2, 3
+STATUS = {
+    OK: "ok",
+    MAX_STEPS: "the solver reached its greatest number of steps",
+    NONFINITE: "a value is not finite",
+    FAILED: "the solver failed",
+}
+
+Mode = Literal["reverse", "forward"]
+"""Which derivatives an adaptive solve offers; fixed-step runs offer both always."""
+
+
+class Point(NamedTuple):
+    """Where a run is at one instant, after that instant's tick."""
+
+    t: Any
+    x: Tuple
+    z: Tuple
+    held: Tuple
+    totals: Tuple
+    """Integrals of the quadratures so far"""
+
+
+Record = Callable[[Point], Any]
+
+
+class Solution(NamedTuple):
+    """`series` has what `record` returned, with a leading axis over the plan's grid."""
+
+    first: Point | None
+    last: Point | None
+    totals: Tuple
+    series: Any
+    status: Array
+
+
+# ---------------------------------------------------------------- the state as arrays
+
+
+class Layout:
+    """States and quadratures as few arrays: all scalars stacked in one vector, arrays as they are; or `flat`, all in one vector.
+
+    One vector makes the step one fused loop for XLA (measured: 2.4 times as fast as a tuple of scalars at batch 1).
+    """
+
+    def __init__(self, x: Tuple, totals: Tuple, dtype: Any, flat: bool) -> None:
+        self._shapes = [jnp.shape(leaf) for leaf in (*x, *totals)]
+        self._states = len(x)
+        self._dtype = dtype
+        self._joined = [flat or shape == () for shape in self._shapes]
+
+    def pack(self, x: Tuple, totals: Tuple) -> tuple[Array, ...]:
+        shaped = zip((*x, *totals), self._shapes, strict=True)
+        leaves = [jnp.broadcast_to(jnp.asarray(leaf, self._dtype), shape) for leaf, shape in shaped]
+        joined = [leaf for leaf, join in zip(leaves, self._joined, strict=True) if join]
+        apart = [leaf for leaf, join in zip(leaves, self._joined, strict=True) if not join]
+        return (_join(joined), *apart) if joined else tuple(apart)
+
+    def unpack(self, packed: tuple[Array, ...]) -> tuple[Tuple, Tuple]:
+        vector = packed[0] if any(self._joined) else None
+        apart = iter(packed if vector is None else packed[1:])
+        leaves: list[Array] = []
+        at = 0
+        for shape, join in zip(self._shapes, self._joined, strict=True):
+            if vector is None or not join:
+                leaves.append(next(apart))
+                continue
+            size = math.prod(shape)
+            leaves.append(vector[at] if shape == () else vector[at : at + size].reshape(shape))
+            at += size
+        return tuple(leaves[: self._states]), tuple(leaves[self._states :])
+
+
+def _join(leaves: list[Array]) -> Array:
+    if all(leaf.shape == () for leaf in leaves):
+        return jnp.stack(leaves)
+    return jnp.concatenate([leaf.ravel() for leaf in leaves])
+
+
+def _dtype(*trees: Any) -> Any:
+    """The floating type of a run: 32 bits if all its values are, else 64."""
+    leaves = [leaf for leaf in jax.tree.leaves(trees) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+    return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
+
+
+def _floats(value: Any, dtype: Any) -> Array:
+    array = jnp.asarray(value)
+    return array if array.dtype == bool else array.astype(dtype)
+
+
+# ---------------------------------------------------------------- the run
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A scenario with its constants: the start, and the derivative in the solver's own shapes."""
+
+    scenario: Scenario
+    c: Tuple
+    dtype: Any
+    layout: Layout
+    ticker: Ticker
+    y: tuple[Array, ...]
+    sampled: Sampled
+
+    def time(self, i: Any, start: float, step: float) -> Array:
+        return start + jnp.asarray(i).astype(self.dtype) * step
+
+    def derivative(self, t: Any, y: tuple[Array, ...], s: Sampled) -> tuple[Array, ...]:
+        """dy/dt between ticks."""
+        if self.scenario.rhs is None:
+            return y
+        x, _ = self.layout.unpack(y)
+        return self.layout.pack(*self.scenario.rhs(t, x, s.z, s.held, self.c))
+
+    def point(self, t: Any, y: tuple[Array, ...], s: Sampled) -> Point:
+        return Point(t, *_states_first(self.layout.unpack(y), s))
+
+
+def _states_first(unpacked: tuple[Tuple, Tuple], s: Sampled) -> tuple[Tuple, Tuple, Tuple, Tuple]:
+    return unpacked[0], s.z, s.held, unpacked[1]
+
+
+def problem(scenario: Scenario, c: Tuple, method: Method) -> Problem:
+    """Where a run begins, with the types that it keeps."""
+    run = scenario.run
+    assert run is not None and scenario.start is not None, "a static scenario is not solved; this is a bug in DPL"
+    starts = scenario.start(c)
+    dtype = _dtype(c, starts)
+    x, z, held = (tuple(_floats(v, dtype) for v in part) for part in starts)
+    held = _typed_held(scenario, jnp.asarray(run.start, dtype), x, z, held, c)
+    totals: Tuple = ()
+    if scenario.rhs is not None:
+        shapes = jax.eval_shape(scenario.rhs, jnp.asarray(run.start, dtype), x, z, held, c)[1]
+        totals = tuple(jnp.zeros(shape.shape, dtype) for shape in shapes)
+    layout = Layout(x, totals, dtype, flat=method.name in ADAPTIVE)
+    sampled = Sampled(z, z, held)
+    return Problem(scenario, c, dtype, layout, Ticker(scenario, sampled), layout.pack(x, totals), sampled)
+
+
+def _typed_held(scenario: Scenario, t: Array, x: Tuple, z: Tuple, held: Tuple, c: Tuple) -> Tuple:
+    """Truth values stay truth values whatever the placeholder at the start was."""
+    for clock in scenario.clocks:
+        new, _ = jax.eval_shape(clock.evaluate, t, x, z, held, c)
+        held = tuple(
+            jnp.broadcast_to(h.astype(bool) if n.dtype == bool else h, n.shape) for n, h in zip(new, held, strict=True)
+        )
+    return held
+
+
+def solve(
+    problem: Problem,
+    method: Method,
+    plan: Plan,
+    record: Record | None = None,
+    ends: bool = True,
+    mode: Mode = "reverse",
+) -> Solution:
+    """One run on a plan made for the method.
+
+    Args:
+        problem: the run's start and equations.
+        method: its name is in `FIXED` or `ADAPTIVE`.
+        plan: ticks and steps.
+        record: what to keep at every grid point; nothing is kept without.
+        ends: whether `first` and `last` are wanted.
+        mode: which derivatives will be taken.
+    """
+    p = problem
+    span = _fixed_span(p, method) if method.name in FIXED else _adaptive_span(p, method, mode)
+
+    def interval(carry: Any, i: Any, length: float, steps: int) -> tuple[Any, Any]:
+        y, kept, status = carry
+        t = p.time(i, plan.start, plan.base)
+        s = p.ticker.tick(i, t, p.layout.unpack(y)[0], p.ticker.restored(kept), p.c)
+        y, worst, series = span(t, y, s, length, steps, record)
+        return (y, p.ticker.carried(s), jnp.where(status == OK, worst, status)), series
+
+    carry = (p.y, p.ticker.carried(p.sampled), jnp.asarray(OK, jnp.int32))
+    whole = lambda carry, i: interval(carry, i, plan.base, plan.steps)  # noqa: E731
+    parts: list[Any] = []
+    if plan.intervals:
+        carry, series = _repeat(whole, carry, plan.intervals)
+        parts.append(jax.tree.map(lambda a: a.reshape((-1, *a.shape[2:])), series))
+    if plan.rest_steps:
+        carry, series = interval(carry, plan.intervals, plan.rest, plan.rest_steps)
+        parts.append(series)
+    return _solution(p, plan, carry, parts, record, ends)
+
+
+def _repeat(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, count: int) -> tuple[Any, Any]:
+    if count == 1:
+        carry, series = body(carry, 0)
+        return carry, jax.tree.map(lambda a: a[None], series)
+    return lax.scan(body, carry, jnp.arange(count, dtype=jnp.int32))
+
+
+def _solution(p: Problem, plan: Plan, carry: Any, parts: list[Any], record: Record | None, ends: bool) -> Solution:
+    y, kept, status = carry
+    end = jnp.asarray(plan.end, p.dtype)
+    finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in y]).all() if y else jnp.asarray(True)
+    status = jnp.where((status == OK) & ~finite, NONFINITE, status)
+    last = first = series = None
+    if ends or record is not None:
+        s = p.ticker.restored(kept)
+        if not plan.rest_steps:
+            s = p.ticker.tick(plan.intervals, end, p.layout.unpack(y)[0], s, p.c)
+        last = p.point(end, y, s)
+    if ends:
+        start = jnp.asarray(plan.start, p.dtype)
+        first = p.point(start, p.y, p.ticker.tick(0, start, p.layout.unpack(p.y)[0], p.sampled, p.c))
+    if record is not None and last is not None:
+        final = jax.tree.map(lambda a: jnp.asarray(a)[None], record(last))
+        series = jax.tree.map(lambda *a: jnp.concatenate(a), *parts, final)
+    return Solution(first, last, p.layout.unpack(y)[1], series, status)
+
+
+# ---------------------------------------------------------------- fixed steps
+
+Flow = Callable[[Any, tuple[Array, ...]], tuple[Array, ...]]
+
+
+def _along(y: tuple[Array, ...], slope: tuple[Array, ...], h: float) -> tuple[Array, ...]:
+    return tuple(a + h * b for a, b in zip(y, slope, strict=True))
+
+
+def _euler(p: Problem, t: Any, y: tuple[Array, ...], s: Sampled, h: float) -> tuple[Array, ...]:
+    """y + h f(t, y); also one rectangle per tick where everything is sampled."""
+    return _along(y, p.derivative(t, y, s), h)
+
+
+def _semi_implicit(p: Problem, t: Any, y: tuple[Array, ...], s: Sampled, h: float) -> tuple[Array, ...]:
+    """Rates first, with old values; then the other states with the new rates. Quadratures on the old state."""
+    rhs, rates = p.scenario.rhs, p.scenario.rates
+    if rhs is None or not rates:
+        return _euler(p, t, y, s, h)
+    x, totals = p.layout.unpack(y)
+    slopes, integrands = rhs(t, x, s.z, s.held, p.c)
+    moved = tuple(a + h * slopes[n] if n in rates else a for n, a in enumerate(x))
+    later, _ = rhs(t, moved, s.z, s.held, p.c)
+    x = tuple(moved[n] if n in rates else a + h * later[n] for n, a in enumerate(x))
+    return p.layout.pack(x, tuple(a + h * b for a, b in zip(totals, integrands, strict=True)))
+
+
+def _midpoint(p: Problem, t: Any, y: tuple[Array, ...], s: Sampled, h: float) -> tuple[Array, ...]:
+    """The explicit midpoint rule, second order."""
+    half = _along(y, p.derivative(t, y, s), 0.5 * h)
+    return _along(y, p.derivative(t + 0.5 * h, half, s), h)
+
+
+def _rk4(p: Problem, t: Any, y: tuple[Array, ...], s: Sampled, h: float) -> tuple[Array, ...]:
+    """The classical Runge-Kutta method, fourth order (Kutta 1901)."""
+    k1 = p.derivative(t, y, s)
+    k2 = p.derivative(t + 0.5 * h, _along(y, k1, 0.5 * h), s)
+    k3 = p.derivative(t + 0.5 * h, _along(y, k2, 0.5 * h), s)
+    k4 = p.derivative(t + h, _along(y, k3, h), s)
+    return tuple(a + (h / 6) * (e1 + 2 * (e2 + e3) + e4) for a, e1, e2, e3, e4 in zip(y, k1, k2, k3, k4, strict=True))
+
+
+Stepper = Callable[[Problem, Any, tuple[Array, ...], Sampled, float], tuple[Array, ...]]
+
+FIXED: Mapping[str, Stepper] = {
+    "euler": _euler,
+    "semi_implicit": _semi_implicit,
+    "midpoint": _midpoint,
+    "rk4": _rk4,
+    "sampled": _euler,
+}
+
+
+def _fixed_span(p: Problem, method: Method) -> Callable[..., tuple[Any, Any, Any]]:
+    stepper = FIXED[method.name]
+
+    def span(
+        t: Any, y: tuple[Array, ...], s: Sampled, length: float, steps: int, record: Record | None
+    ) -> tuple[Any, Any, Any]:
+        h = length / steps
+
+        def step(y: tuple[Array, ...], j: Any) -> tuple[tuple[Array, ...], Any]:
+            now = t if steps == 1 else t + jnp.asarray(j).astype(p.dtype) * h
+            new = stepper(p, now, y, s, h) if y else y
+            new = tuple(as_type_of(a, b) for a, b in zip(new, y, strict=True))
+            return new, None if record is None else record(p.point(now, y, s))
+
+        y, series = _repeat(step, y, steps)
+        return y, jnp.asarray(OK, jnp.int32), series
+
+    return span
+
+
+# ---------------------------------------------------------------- adaptive steps
+
+ADAPTIVE: Mapping[str, Callable[[], diffrax.AbstractSolver[Any]]] = {
+    "tsit5": diffrax.Tsit5,
+    "dopri5": diffrax.Dopri5,
+    "dopri8": diffrax.Dopri8,
+    "kvaerno5": diffrax.Kvaerno5,
+}
+
+GREATEST_STEPS = 4096 * 4
+
+
+def _tolerances(p: Problem, method: Method) -> tuple[float, Array]:
+    """rtol, and atol of every entry of y [SI]: the method's own number is in each state's declared unit."""
+    single = p.dtype == jnp.float32
+    rtol = float(method.arguments.get("rtol", 1e-5 if single else 1e-8))
+    atol = float(method.arguments.get("atol", 1e-6 if single else 1e-10))
+    x, totals = p.layout.unpack(p.y)
+    per_state = tuple(jnp.full(jnp.shape(a), atol * o.unit.scale, p.dtype) for a, o in zip(x, p.scenario.states, strict=True))
+    # An integral has no declared unit: it is held to the same share of what the integrand at the start gives over the run.
+    return rtol, p.layout.pack(per_state, _total_tolerances(p, totals, rtol, atol))[0]
+
+
+def _total_tolerances(p: Problem, totals: Tuple, rtol: float, atol: float) -> Tuple:
+    if not totals or p.scenario.rhs is None or p.scenario.run is None:
+        return totals
+    start = jnp.asarray(p.scenario.run.start, p.dtype)
+    s = p.ticker.tick(0, start, p.layout.unpack(p.y)[0], p.sampled, p.c)
+    _, integrands = p.scenario.rhs(start, p.layout.unpack(p.y)[0], s.z, s.held, p.c)
+    duration = p.scenario.run.duration
+    return tuple(lax.stop_gradient(atol + rtol * duration * jnp.abs(jnp.nan_to_num(e))) for e in integrands)
+
+
+def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tuple[Any, Any, Any]]:
+    solver = ADAPTIVE[method.name]()
+    rtol, atol = _tolerances(p, method)
+    controller = diffrax.PIDController(rtol=rtol, atol=atol)
+    adjoint = diffrax.ForwardMode() if mode == "forward" else diffrax.RecursiveCheckpointAdjoint()
+    greatest = int(method.arguments.get("max_steps", GREATEST_STEPS))
+    term = diffrax.ODETerm(lambda t, y, s: p.derivative(t, y, s))
+
+    def span(
+        t: Any, y: tuple[Array, ...], s: Sampled, length: float, steps: int, record: Record | None
+    ) -> tuple[Any, Any, Any]:
+        end = t + length
+        ts = t + jnp.arange(steps + 1, dtype=p.dtype) * (length / steps)
+        save = diffrax.SaveAt(t1=True) if record is None else diffrax.SaveAt(ts=ts.at[-1].set(end))
+        out = diffrax.diffeqsolve(
+            term, solver, t, end, None, y, s,
+            saveat=save, stepsize_controller=controller, adjoint=adjoint, max_steps=greatest, throw=False,
+        )  # fmt: skip
+        ys = out.ys
+        assert ys is not None
+        series = None
+        if record is not None:
+            series = jax.vmap(lambda t, y: record(p.point(t, y, s)))(ts[:-1], tuple(a[:-1] for a in ys))
+        return tuple(a[-1] for a in ys), _status(out.result), series
+
+    return span
+
+
+def _status(result: diffrax.RESULTS) -> Array:
+    failure = jnp.where(result == diffrax.RESULTS.max_steps_reached, MAX_STEPS, FAILED)
+    return jnp.where(result == diffrax.RESULTS.successful, OK, failure).astype(jnp.int32)
+
+
+# ---------------------------------------------------------------- plans
+
+
+MEASURING = 1000
+"""Intervals of the grid on which an adaptive run is measured."""
+
+
+def plan(scenario: Scenario, method: Method, points: int | None = None) -> Plan:
+    """Ticks and steps of a run; `points` recording intervals where the solver chooses its own steps."""
+    run = scenario.run
+    assert run is not None, "a static scenario has no plan; this is a bug in DPL"
+    if method.name in FIXED:
+        return plans.fixed(run, method)
+    if method.name in ADAPTIVE:
+        return plans.adaptive(run, points or 1)
+    known = ", ".join((*FIXED, *ADAPTIVE))
+    raise ValueError(f"there is no method `{method.name}`; there are {known}")

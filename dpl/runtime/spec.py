@@ -1,0 +1,302 @@
+"""What a generated module declares: plain data and pure functions, one `Module` per file.
+
+Every number here is in coherent SI units; `unit` and `scale` say how a user writes it (`value_in_unit * scale` is
+the SI value). Names are the dotted paths of the DPL text (`pendulum.θ`). Nothing here needs JAX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Value = float | tuple["Value", ...]
+"""A number, or nested tuples of numbers for an array."""
+
+Values = Mapping[str, Any]
+"""SI values by dotted name; a network's value is its pytree of weights."""
+
+
+# ---------------------------------------------------------------- quantities
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a user writes the quantity: `Unit("km", 1000.0)`; `Unit()` is the pure number."""
+
+    text: str = ""
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """`name` is a row of `runtime/distributions.py`; arguments in the order of the language reference."""
+
+    name: str
+    arguments: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Param:
+    """A number that a user may change and a task may vary. `value` is None where the model gives none."""
+
+    name: str
+    value: Value | None
+    unit: Unit = Unit()
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    prior: Distribution | None = None
+    shape: tuple[int, ...] = ()
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What differs from run to run: drawn, listed, or set by the caller. `value` is the nominal one."""
+
+    name: str
+    value: float
+    unit: Unit = Unit()
+    low: float | None = None
+    high: float | None = None
+    distribution: Distribution | None = None
+    listed: tuple[float, ...] = ()
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The literal start of a state, which a caller may change like a param."""
+
+    name: str
+    value: Value
+    unit: Unit = Unit()
+    shape: tuple[int, ...] = ()
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A quantity that `observe` returns. `range` is an invariant to report on, `limit` an actuator's limits."""
+
+    name: str
+    unit: Unit = Unit()
+    kind: Literal["state", "input", "output", "let"] = "let"
+    shape: tuple[int, ...] = ()
+    range: bool = False
+    limit: bool = False
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A loss or metric: one number per run."""
+
+    name: str
+    kind: Literal["loss", "metric"]
+    unit: Unit = Unit()
+    origin: str = ""
+
+
+# ---------------------------------------------------------------- networks
+
+
+@dataclass(frozen=True)
+class Port:
+    """An argument or result of a network with its declared range, if any; `high` may be infinite (`in 0..`).
+
+    `scale` is that of the declared unit: where no range says how large the values are, they are of order one in that unit.
+    """
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+    shape: tuple[int, ...] = ()
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Network:
+    """A learnable function. `name` is the dotted path of its weights in `Values`."""
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    hidden: tuple[int, ...] = (32, 32)
+    activation: str = "tanh"
+    start_zero: bool = False
+    origin: str = ""
+
+
+# ---------------------------------------------------------------- scenarios
+
+
+@dataclass(frozen=True)
+class Method:
+    """A solver or an optimiser by name, with its numbers; empty name: the runtime chooses."""
+
+    name: str = ""
+    arguments: Mapping[str, float | str] = field(default_factory=dict[str, float | str])
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A period of sampled blocks: it ticks at every `every`-th base tick, from the first.
+
+    `evaluate(t, x, z, held, c)` returns `(held, next)`: the full tuple of held values with this clock's replaced, and the
+    full tuple of sampled states as they will be at this clock's next tick (others as they were in `z`).
+    A clock's blocks may be split in several groups, ordered among those of other clocks by what reads what; each
+    group replaces what it computes.
+    """
+
+    every: int
+    evaluate: Callable[..., tuple[tuple[Any, ...], tuple[Any, ...]]]
+    states: tuple[int, ...] = ()
+    """Indices in `z` of the states that this group advances."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How long and how. A scenario without `run` has none and is static."""
+
+    start: float
+    duration: float
+    method: Method
+    base: float | None = None
+    """The greatest common divisor of all clock periods [s]; None without clocks."""
+    unit: Unit = Unit("s")
+    explanation: str = ""
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A reduction over time, named as in the language: average, integral, initial, final, value_at, peak, lowest,
+    fraction, settling_time.
+
+    `index` counts within the tuple that its kind reads: `quadratures` (second result of `rhs`) for average and
+    integral; `instants` for initial and final; `recorded` for the rest. `held` says that the quantity jumps at ticks
+    (so that interpolation between grid points is by the last value).
+    """
+
+    kind: str
+    index: int
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One run: its values, and pure functions of them.
+
+    `c` below is what `fixed(v)` returns: all that depends neither on time nor on state. `x` is the tuple of
+    continuous states, `z` of sampled states (as of the latest tick), `held` of what sampled blocks hold.
+    """
+
+    name: str
+    doc: str
+    params: tuple[Param, ...]
+    givens: tuple[Given, ...]
+    starts: tuple[Start, ...]
+    networks: tuple[Network, ...]
+    observed: tuple[Observed, ...]
+    measures: tuple[Measure, ...]
+    fixed: Callable[[Values], tuple[Any, ...]]
+    """fixed(v) -> c"""
+    results: Callable[..., dict[str, Any]]
+    """results(reduced, c) -> every measure by name; `reduced` follows `reductions`"""
+    observe: Callable[..., dict[str, Any]]
+    """observe(t, x, z, held, c) -> every observed quantity by name"""
+    run: Run | None = None
+    states: tuple[Observed, ...] = ()
+    """One per continuous state, in the order of `x`"""
+    rates: tuple[int, ...] = ()
+    """Indices in `x` of the states that semi-implicit Euler advances first; the others then read their new values"""
+    start: Callable[..., tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]] | None = None
+    """start(c) -> x, z, held at the run's start (`held` of the right shapes: the first tick replaces it)"""
+    rhs: Callable[..., tuple[tuple[Any, ...], tuple[Any, ...]]] | None = None
+    """rhs(t, x, z, held, c) -> time derivatives of x, integrands of the quadratures"""
+    clocks: tuple[Clock, ...] = ()
+    """In the order in which they are evaluated at a tick"""
+    reductions: tuple[Reduction, ...] = ()
+    reduction_arguments: Callable[..., tuple[tuple[Any, Any, tuple[Any, ...]], ...]] | None = None
+    """reduction_arguments(c) -> per reduction: `from` and `until` (None where not given), further arguments"""
+    recorded: Callable[..., tuple[Any, ...]] | None = None
+    """recorded(t, x, z, held, c) -> what peak, lowest, fraction, value_at, settling_time read"""
+    instants: Callable[..., tuple[Any, ...]] | None = None
+    """instants(t, x, z, held, c) -> what initial and final read"""
+    ranges: Callable[..., dict[str, tuple[Any, Any]]] | None = None
+    """ranges(c) -> (low, high) of each observed quantity that has a range or limit; None where open"""
+    defaults: tuple[str, ...] = ()
+    """What was not said and so was chosen, in words for the user"""
+
+
+# ---------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True)
+class Varied:
+    """What a task varies: a param or network by dotted name, its bounds narrowed where the task says so."""
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """`function(results)` maps the results of all runs (arrays over runs) to one number, to be minimised."""
+
+    text: str
+    function: Callable[[Mapping[str, Any]], Any]
+    maximize: bool = False
+    unit: Unit = Unit()
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A comparison that must hold. `operands(results)` returns its operands, one more than `ops`:
+
+    numbers, or with `per_run` arrays over runs, of which every run must comply.
+    """
+
+    text: str
+    operands: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    ops: tuple[str, ...]
+    per_run: bool = False
+    unit: Unit = Unit()
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    kind: str
+    name: str
+    doc: str
+    scenario: str
+    settings: tuple[tuple[str, Value], ...] = ()
+    vary: tuple[Varied, ...] = ()
+    objective: Objective | None = None
+    expectations: tuple[Expectation, ...] = ()
+    method: Method = Method()
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    """points, batch, steps, starts, seed, samples, epochs: those that the text gives"""
+    fixed_samples: bool = False
+    start: str = "current"
+    """`current` (what earlier tasks left), `fresh` or `random`"""
+    plot: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    """Earlier tasks that change what this one starts from"""
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Module:
+    """A compiled file: what `MODULE` of a generated Python module holds."""
+
+    name: str
+    doc: str
+    scenarios: tuple[Scenario, ...]
+    tasks: tuple[Task, ...]
+    version: str
+    source_hash: str = ""

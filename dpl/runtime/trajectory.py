@@ -1,0 +1,120 @@
+"""What `simulate` shows: every observed quantity on an output grid, and what the run has to say about ranges and limits.
+
+The output grid never changes a measure: those are taken on the solver's own points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dpl.runtime import solve
+from dpl.runtime.plan import Plan
+from dpl.runtime.solve import Point, Problem
+from dpl.runtime.spec import Method, Scenario, Values
+from dpl.runtime.ticks import Tuple
+
+POINTS = 200
+"""Intervals of the output grid where none are asked for"""
+TICKS = 1000
+"""Sampled runs of at most so many ticks are shown tick by tick"""
+
+
+def grid(scenario: Scenario, method: Method, points: int | None) -> np.ndarray:
+    """Output times [s], known before the run; `points` intervals where given."""
+    run = scenario.run
+    if run is None:
+        return np.zeros(1)
+    if points is None and not scenario.states and run.base is not None:
+        ticks = solve.plan(scenario, method).grid()
+        if len(ticks) <= TICKS + 1:
+            return ticks
+    return run.start + np.arange((points or POINTS) + 1) / (points or POINTS) * run.duration
+
+
+def trajectory(scenario: Scenario, method: Method, times: np.ndarray, values: Values) -> tuple[dict[str, Any], Any, Any]:
+    """Every observed quantity [SI] over the times, the ranges [SI], and the status."""
+    c = scenario.fixed(values)
+    ranges = scenario.ranges(c) if scenario.ranges is not None else {}
+    if scenario.run is None:
+        row = scenario.observe(0.0, (), (), (), c)
+        return {name: jnp.asarray(v)[None] for name, v in row.items()}, ranges, jnp.asarray(solve.OK)
+    p = solve.problem(scenario, c, method)
+    plan = solve.plan(scenario, method, len(times) - 1)
+    out = solve.solve(p, method, plan, record=lambda point: point, ends=False)
+    point = _on_grid(p, plan, out.series, times)
+    observed = jax.vmap(lambda q: scenario.observe(q.t, q.x, q.z, q.held, c))(point)
+    return observed, ranges, out.status
+
+
+def _on_grid(p: Problem, plan: Plan, series: Point, times: np.ndarray) -> Point:
+    """The run at the output times: at steps as it is, between them by cubic Hermite interpolation; sampled values as last set."""
+    steps = plan.grid()
+    slack = 1e-9 * plan.base
+    left = np.clip(np.searchsorted(steps, times + slack, side="right") - 1, 0, len(steps) - 1)
+    at_left: Point = jax.tree.map(lambda a: a[left], series)
+    t = jnp.asarray(times, p.dtype)
+    if np.all(np.abs(steps[left] - times) <= slack) or not at_left.x:
+        return at_left._replace(t=t)
+    right = np.minimum(left + 1, len(steps) - 1)
+    at_right: Point = jax.tree.map(lambda a: a[right], series)
+    width = np.where(right > left, steps[right] - steps[left], 1.0)
+    share = jnp.asarray((times - steps[left]) / width, p.dtype)
+    x = jax.vmap(lambda a, b, s, w: _hermite(p, a, b, s, w))(at_left, at_right, share, jnp.asarray(width, p.dtype))
+    return at_left._replace(t=t, x=x)
+
+
+def _hermite(p: Problem, a: Point, b: Point, s: Any, width: Any) -> Tuple:
+    assert p.scenario.rhs is not None
+    before, _ = p.scenario.rhs(a.t, a.x, a.z, a.held, p.c)
+    after, _ = p.scenario.rhs(b.t, b.x, a.z, a.held, p.c)
+    smooth = s * s * (3 - 2 * s)
+    return tuple(
+        u + smooth * (v - u) + width * s * (1 - s) * ((1 - s) * d - s * e)
+        for u, v, d, e in zip(a.x, b.x, before, after, strict=True)
+    )
+
+
+# ---------------------------------------------------------------- what the run has to say
+
+
+def notes(scenario: Scenario, times: np.ndarray, rows: Mapping[str, Any], ranges: Mapping[str, Any]) -> list[str]:
+    """Where, when and how far invariants are left, and the share of time that an actuator spends at its limits."""
+    said: list[str] = []
+    for quantity in scenario.observed:
+        if quantity.name not in ranges:
+            continue
+        low, high = (None if b is None else np.asarray(b) for b in ranges[quantity.name])
+        values = np.asarray(rows[quantity.name])
+        unit = f" {quantity.unit.text}" if quantity.unit.text not in ("", "1") else ""
+        if quantity.range:
+            said += _left(quantity.name, unit, quantity.unit.scale, times, values, low, high, scenario)
+        if quantity.limit:
+            said += _limited(quantity.name, values, low, high)
+    return said
+
+
+def _left(
+    name: str, unit: str, scale: float, times: np.ndarray, values: np.ndarray, low: Any, high: Any, scenario: Scenario
+) -> list[str]:
+    below = np.zeros_like(values) if low is None else low - values
+    above = np.zeros_like(values) if high is None else values - high
+    excess = np.maximum(below, above).reshape(len(times), -1).max(axis=1)
+    size = max((float(np.max(np.abs(b))) for b in (low, high) if b is not None and np.all(np.isfinite(b))), default=0.0)
+    outside = excess > 1e-9 * size
+    if not outside.any():
+        return []
+    time = scenario.run.unit if scenario.run is not None else None
+    when = f" from {times[outside.argmax()] / time.scale:.4g} {time.text} on" if time is not None and len(times) > 1 else ""
+    return [f"{name} leaves its range{when}, by up to {np.nanmax(excess) / scale:.4g}{unit}"]
+
+
+def _limited(name: str, values: np.ndarray, low: Any, high: Any) -> list[str]:
+    at_low = np.zeros(values.shape, bool) if low is None else values <= low + 1e-9 * np.abs(low)
+    at_high = np.zeros(values.shape, bool) if high is None else values >= high - 1e-9 * np.abs(high)
+    share = float(np.mean(at_low | at_high))
+    return [f"{name} is at its limit {100 * share:.3g} % of the time"] if share > 0 else []

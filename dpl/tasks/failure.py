@@ -1,0 +1,56 @@
+"""Which run, equation and line made a loss or a gradient that is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dpl.runtime.program import Scenario
+from dpl.tasks.engine import NotFinite, Problem, indices_at
+from dpl.tasks.result import NumericalFailure, Quantity, Sample, declared
+from dpl.tasks.sampling import drawn, sample
+
+Values = Mapping[str, Any]
+
+
+def explain(task: str, problem: Problem, base: Values, seed: int, found: NotFinite) -> NumericalFailure:
+    """The failure with the first run of its batch whose own loss or gradient is not finite."""
+    indices = indices_at(problem, seed, found.step)
+    givens = drawn(problem.scenario, problem.pinned, seed, indices)
+    losses, gradients = (np.asarray(x) for x in _each_run(problem, base, found.values, givens, indices))
+    bad = ~losses if not losses.all() else ~gradients
+    which: Sample | None = None
+    blame: str | None = None
+    if bad.any():
+        position = int(np.argmax(bad))
+        which = sample(problem.scenario, givens, int(indices[position]), position)
+        row = {name: value[position] for name, value in givens.items()}
+        blame = _blame(problem.scenario, {**base, **found.values, **row})
+    what = "the gradient" if losses.all() and not gradients.all() else "the loss"
+    params = _params(problem.scenario, found.values)
+    return NumericalFailure(task, found.step, what, which, found.values, params, blame)
+
+
+def _each_run(problem: Problem, base: Values, values: Values, givens: Values, indices: Any) -> tuple[Any, Any]:
+    """Whether the loss of each run alone is finite, and whether its gradient is."""
+
+    def one(run: tuple[Any, Any]) -> tuple[Any, Any]:
+        row, index = jax.tree.map(lambda leaf: leaf[None], run)
+        (loss, _), gradient = jax.value_and_grad(problem.loss, has_aux=True)(theta, base, row, index)
+        finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)]
+        return jnp.isfinite(loss), jnp.all(jnp.stack(finite))
+
+    theta = problem.outward(values)
+    return jax.jit(lambda runs: jax.lax.map(one, runs))((dict(givens), indices))
+
+
+def _params(scenario: Scenario, values: Values) -> dict[str, Quantity]:
+    return {p.name: declared(values[p.name], p.unit) for p in scenario.spec.params if p.name in values}
+
+
+def _blame(scenario: Scenario, values: Values) -> str | None:
+    return None

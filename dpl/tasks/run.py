@@ -1,0 +1,95 @@
+"""The tasks of a program in file order: each leaves what it finds for the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import jax.numpy as jnp
+
+from dpl.runtime.program import Program
+from dpl.runtime.spec import Task
+from dpl.tasks.context import Context
+from dpl.tasks.result import Progress, Silent
+from dpl.tasks.simulate import Simulated, simulate
+from dpl.tasks.train import Trained, train
+from dpl.tasks.verify import Verified, verify
+
+AnyResult = Simulated | Trained | Verified
+
+TASKS: Mapping[str, Callable[[Program, Task, Context], AnyResult]] = {
+    "simulate": simulate,
+    "train": train,
+    "verify": verify,
+}
+"""One row per kind of task"""
+
+
+def run_tasks(
+    program: Program,
+    names: Sequence[str] = (),
+    *,
+    seed: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[AnyResult]:
+    """The result of each task as it ends: of all tasks, or of the named ones and those that they need.
+
+    Without any task in the file, one nominal run of each scenario. An interrupted task is the last. A `verify` that fails stops nothing.
+
+    Args:
+        seed: rules over the seeds of the text.
+        settings: SI values by dotted name that rule over those of the text.
+    Raises:
+        ValueError: no such task, or a setting that no scenario has.
+        NumericalFailure: a loss or gradient is not finite.
+    """
+    chosen = order(program.tasks, names) or tuple(Task("simulate", name, "", name) for name in program.scenarios)
+    context = Context(seed, _known(program, settings or {}), progress or Silent())
+    _settle(program, context.settings)
+    for task in chosen:
+        result = TASKS[task.kind](program, task, context)
+        yield result
+        if result.status == "interrupted":
+            return
+
+
+def order(tasks: Sequence[Task], names: Sequence[str]) -> tuple[Task, ...]:
+    """The named tasks and all that they need, in file order; without names, all."""
+    by_name = {task.name: task for task in tasks}
+    for name in names:
+        if name not in by_name:
+            raise ValueError(f"there is no task `{name}`{_near(name, list(by_name))}")
+    wanted, todo = set[str](), list(names or by_name)
+    while todo:
+        name = todo.pop()
+        if name not in wanted:
+            wanted.add(name)
+            todo += by_name[name].needs
+    chosen = tuple(task for task in tasks if task.name in wanted)
+    for task in chosen:
+        if task.kind not in TASKS:
+            raise ValueError(f"`{task.name}` is of kind {task.kind}, which cannot be run; {', '.join(TASKS)} can")
+    return chosen
+
+
+def _near(word: str, known: list[str]) -> str:
+    close = get_close_matches(word, known, n=1)
+    if close:
+        return f"; did you mean `{close[0]}`?"
+    return f"; there are {', '.join(known)}" if known else "; the file has no tasks"
+
+
+def _known(program: Program, settings: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name for scenario in program.scenarios.values() for name in scenario.values_si({}, {}, {})}
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"nothing that can be set is called `{name}`{_near(name, sorted(known))}")
+    return dict(settings)
+
+
+def _settle(program: Program, settings: Mapping[str, Any]) -> None:
+    """Settings of params become their current values, from which tasks go on."""
+    params = {param.name for scenario in program.scenarios.values() for param in scenario.spec.params}
+    program.values.update({name: jnp.asarray(v, float) for name, v in settings.items() if name in params})

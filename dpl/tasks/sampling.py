@@ -1,0 +1,92 @@
+"""Which runs a task meets, and what a scenario measures on them.
+
+Run `index` of a seed has the same givens in every task; nothing here depends on how many are evaluated at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from time import perf_counter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dpl.runtime.program import Scenario
+from dpl.tasks.result import Quantity, Sample, Seconds, declared
+
+BATCH = 256
+"""Runs evaluated at once where the text does not say."""
+
+
+def stream(seed: int, word: str) -> int:
+    """The seed of another stream of samples, named by a word: verification meets runs that training has not met."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {word}".encode()).digest()[:4]) >> 1
+
+
+def varying(scenario: Scenario, pinned: frozenset[str]) -> frozenset[str]:
+    """The givens in which one run differs from another."""
+    drawn = (given.name for given in scenario.spec.givens if given.distribution or given.listed)
+    return frozenset(drawn) - pinned
+
+
+def drawn(scenario: Scenario, pinned: frozenset[str], seed: Any, indices: Any) -> dict[str, Any]:
+    """The givens [SI] in which some runs differ; those that are pinned keep one value."""
+    names = varying(scenario, pinned)
+    return {name: value for name, value in scenario.draw(seed, indices).items() if name in names}
+
+
+def sample(scenario: Scenario, givens: Mapping[str, Any], index: int, position: int) -> Sample:
+    """Run `index`, which stands at `position` of the arrays `givens`, as a user reads it."""
+    units = {given.name: given.unit for given in scenario.spec.givens}
+    shown: dict[str, Quantity] = {name: declared(values[position], units[name]) for name, values in givens.items()}
+    return Sample(index, shown)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a scenario measures on runs 0, 1, … of a seed: SI arrays over runs; `status` is 0 where a run ended well."""
+
+    givens: Mapping[str, np.ndarray]
+    results: Mapping[str, np.ndarray]
+    status: np.ndarray
+    seconds: Seconds
+
+
+def measure(
+    scenario: Scenario,
+    base: Mapping[str, Any],
+    pinned: frozenset[str],
+    seed: int,
+    samples: int,
+    told: Callable[[int], None] = lambda done: None,
+) -> Measured:
+    """Evaluates runs 0 to `samples` - 1 of a seed, in batches of one size so that one program is compiled."""
+    batch = min(samples, BATCH)
+    began = perf_counter()
+    evaluate = _evaluator(scenario, pinned)
+    parts: list[Any] = [jax.block_until_ready(evaluate(base, seed, jnp.arange(batch)))]
+    compiled = perf_counter()
+    for done in _starts(batch, samples):
+        told(done)
+        parts.append(jax.block_until_ready(evaluate(base, seed, done + jnp.arange(batch))))
+    givens, results, status = jax.tree.map(lambda *xs: np.concatenate(xs)[:samples], *parts)
+    return Measured(givens, results, status, Seconds(compiled - began, perf_counter() - compiled))
+
+
+def _starts(batch: int, samples: int) -> Iterator[int]:
+    return iter(range(batch, samples, batch))
+
+
+@lru_cache(maxsize=16)
+def _evaluator(scenario: Scenario, pinned: frozenset[str]) -> Callable[..., Any]:
+    def evaluate(base: Mapping[str, Any], seed: Any, indices: Any) -> tuple[Any, Any, Any]:
+        givens = drawn(scenario, pinned, seed, indices)
+        results, status = jax.vmap(lambda row, _: scenario.measures_si({**base, **row}))(givens, indices)
+        return givens, results, status
+
+    return jax.jit(evaluate)

@@ -1,0 +1,132 @@
+"""`verify`: expectations on fresh runs, which no training with the same seed has met.
+
+A run that does not end well fails the task, whatever its numbers; a comparison with a number that is not finite does not hold.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from dpl.runtime.program import Program, Scenario
+from dpl.runtime.solve import STATUS
+from dpl.runtime.spec import Expectation, Task
+from dpl.tasks.context import Context, setup
+from dpl.tasks.result import Quantity, Result, Sample, declared
+from dpl.tasks.sampling import Measured, measure, sample, stream, varying
+
+SAMPLES = 1_000
+SHOWN = 5
+"""So many failing runs are returned of each kind; all are counted"""
+
+COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Failing:
+    """A run that fails an expectation, or did not end well; `values` are the operands, or empty."""
+
+    sample: Sample
+    values: tuple[Quantity, ...]
+    why: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """An expectation as found: the operands in its unit (of `per_run`, the lowest and highest over runs)."""
+
+    text: str
+    holds: bool
+    ops: tuple[str, ...]
+    operands: tuple[tuple[float, float], ...]
+    unit: str
+    per_run: bool
+    failing: tuple[Failing, ...] = ()
+    failing_count: int = 0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Verified(Result):
+    samples: int
+    checked: tuple[Checked, ...]
+    unended: tuple[Failing, ...] = ()
+    unended_count: int = 0
+
+
+def verify(program: Program, task: Task, context: Context) -> Verified:
+    """Whether all that the task expects holds."""
+    ready = setup(program, task, context)
+    fresh = stream(ready.seed, "verify")
+    different = varying(ready.scenario, ready.pinned)
+    samples = task.counts.get("samples", SAMPLES) if different else 1
+    context.progress.begin(f"verify {task.name}", samples)
+    try:
+        found = measure(ready.scenario, ready.base, ready.pinned, fresh, samples, context.progress.advance)
+    finally:
+        context.progress.end()
+    checked = tuple(check(e, ready.scenario, found) for e in task.expectations)
+    unended = np.flatnonzero(found.status != 0)
+    return Verified(
+        kind=task.kind,
+        name=task.name,
+        scenario=task.scenario,
+        seed=ready.seed,
+        seconds=found.seconds,
+        status="done" if all(c.holds for c in checked) and not unended.size else "failed",
+        defaults=_defaults(task, samples, bool(different)),
+        samples=samples,
+        checked=checked,
+        unended=tuple(_unended(ready.scenario, found, int(i)) for i in unended[:SHOWN]),
+        unended_count=int(unended.size),
+    )
+
+
+def _defaults(task: Task, samples: int, different: bool) -> tuple[str, ...]:
+    if not different:
+        return ("one run: nothing differs from run to run",)
+    return () if "samples" in task.counts else (f"samples {samples:_}",)
+
+
+def check(expectation: Expectation, scenario: Scenario, found: Measured) -> Checked:
+    """One expectation on all runs; one that is no comparison is a truth value."""
+    operands = [np.asarray(x) for x in expectation.operands(found.results)]
+    holds = reduce(np.logical_and, _comparisons(expectation.ops, operands) or [operands[0].astype(bool)])
+    failing = np.flatnonzero(~holds) if expectation.per_run else np.empty(0, int)
+    scaled = [np.asarray(x, dtype=float) / expectation.unit.scale for x in operands]
+    return Checked(
+        text=expectation.text,
+        holds=bool(holds.all()),
+        ops=expectation.ops,
+        operands=tuple((float(x.min()), float(x.max())) for x in scaled),
+        unit=expectation.unit.text,
+        per_run=expectation.per_run,
+        failing=tuple(_failing(expectation, scenario, found, operands, int(i)) for i in failing[:SHOWN]),
+        failing_count=int(failing.size),
+    )
+
+
+def _comparisons(ops: tuple[str, ...], operands: list[np.ndarray]) -> list[np.ndarray]:
+    return [COMPARE[op](a, b) for op, a, b in zip(ops, operands, operands[1:], strict=False)]
+
+
+def _failing(
+    expectation: Expectation, scenario: Scenario, found: Measured, operands: list[np.ndarray], i: int
+) -> Failing:
+    values = tuple(declared(x[i] if x.ndim else x, expectation.unit) for x in operands)
+    return Failing(sample(scenario, found.givens, i, i), values)
+
+
+def _unended(scenario: Scenario, found: Measured, i: int) -> Failing:
+    return Failing(sample(scenario, found.givens, i, i), (), STATUS[int(found.status[i])])

@@ -1,0 +1,36 @@
+"""Wrong programs, one mistake each, and what is said of them. `pytest --accept` rewrites; read `git diff` then."""
+
+from pathlib import Path
+
+import pytest
+
+from dpl import language
+from dpl.language.diagnostics import CompileError, Diagnostic, render
+
+BAD = Path(__file__).parent / "corpus" / "bad"
+PROGRAMS = sorted(BAD.glob("[!_]*.dpl"))  # those with a leading underscore are imported by the others
+
+
+def diagnostics(path: Path) -> tuple[Diagnostic, ...]:
+    try:
+        return language.load(path).warnings
+    except CompileError as error:
+        return error.diagnostics
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_bad(path, accept):
+    found = diagnostics(path)
+    assert found, "nothing is said of this program"
+    severity = "warning" if path.stem.startswith("warning_") else "error"
+    assert {d.severity for d in found} == {severity}
+    text = "\n\n".join(render(d) for d in found) + "\n"
+    golden = path.with_suffix(".txt")
+    if accept:
+        golden.write_text(text, encoding="utf-8")
+    assert golden.exists(), "`pytest --accept` writes what is expected"
+    assert text == golden.read_text(encoding="utf-8")
+
+
+def test_every_expectation_has_its_program():
+    assert [path for path in BAD.glob("*.txt") if not path.with_suffix(".dpl").exists()] == []

@@ -1,0 +1,427 @@
+"""The tasks on hand-written modules: known optima, plain Optax as the judge, and everything that can go wrong."""
+
+import signal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dpl.runtime import networks
+from dpl.runtime.spec import (
+    Distribution,
+    Expectation,
+    Given,
+    Measure,
+    Method,
+    Module,
+    Network,
+    Objective,
+    Param,
+    Port,
+    Scenario,
+    Task,
+    Unit,
+    Varied,
+)
+from dpl.tasks import engine, optimisers
+from dpl.tasks.context import Context, setup
+from dpl.tasks.result import NumericalFailure, Silent
+from dpl.tasks.run import order, run_tasks
+from dpl.tasks.sampling import stream
+from dpl.tasks.train import Trained, start, varied
+from dpl.tasks.verify import Verified
+from dpl.runtime.program import Program as program
+
+CM, M = Unit("cm", 0.01), Unit("m")
+AIM = Network("aim", (Port("target", 1.0, 9.0),), (Port("speed", 0.5, 10.0), Port("angle", 0.02, 1.55)), hidden=(8,))
+
+
+def static(name: str, fixed: Any, losses: tuple[str, ...], **given: Any) -> Scenario:
+    """A scenario without time whose measures are what `fixed` returns."""
+    measures = tuple(Measure(loss, "loss", M) for loss in losses)
+    pieces = {"params": (), "givens": (), "starts": (), "networks": (), "observed": ()} | given
+    return Scenario(name, "", measures=measures, fixed=fixed, results=_results(losses), observe=_nothing, **pieces)
+
+
+def _results(names: tuple[str, ...]) -> Any:
+    return lambda reduced, c: dict(zip(names, c, strict=True))
+
+
+def _nothing(*_: Any) -> dict[str, Any]:
+    return {}
+
+
+def bowl(low: float | None = None, high: float | None = None) -> Scenario:
+    """A paraboloid with its lowest point at a = 3, b = -1; a is written in centimetres."""
+
+    def fixed(v: Mapping[str, Any]) -> tuple[Any, ...]:
+        return ((v["a"] - 3.0) ** 2 + 4.0 * (v["b"] + 1.0) ** 2,)
+
+    return static("Bowl", fixed, ("height",), params=(Param("a", 0.5, CM, low, high), Param("b", 1.0)))
+
+
+def aimed() -> Scenario:
+    def fixed(v: Mapping[str, Any]) -> tuple[Any, ...]:
+        speed, angle = networks.apply(AIM, v["aim"], v["target"])
+        return (jnp.abs(speed**2 * jnp.sin(2 * angle) / v["g"] - v["target"]),)
+
+    target = Given("target", 5.0, M, distribution=Distribution("uniform", (1.0, 9.0)))
+    return static("Aimed", fixed, ("error",), params=(Param("g", 9.81),), givens=(target,), networks=(AIM,))
+
+
+def mean_of(name: str, square: bool = False) -> Objective:
+    def function(results: Mapping[str, Any]) -> Any:
+        return jnp.mean(results[name] ** 2 if square else results[name])
+
+    return Objective(name, function)
+
+
+def train(scenario: str, vary: str, objective: Objective, **more: Any) -> Task:
+    varied = tuple(Varied(name) for name in vary.split())
+    return Task(**{"kind": "train", "name": "learn", "doc": "", "scenario": scenario, "vary": varied} | more, objective=objective)
+
+
+def descend(rate: float = 0.05, **options: float) -> Method:
+    return Method("sgd", {"rate": rate, **options})
+
+
+def module(scenario: Scenario, *tasks: Task) -> Module:
+    return Module("test", "", (scenario,), tasks, "0")
+
+
+def only(scenario: Scenario, *tasks: Task, **options: Any) -> Any:
+    """The result of the last of the tasks."""
+    return list(run_tasks(program(module(scenario, *tasks)), **options))[-1]
+
+
+DOWN = train("Bowl", "a b", mean_of("height"), method=descend(), counts={"steps": 900})
+GUNNER = train("Aimed", "aim", mean_of("error", square=True), method=Method("adam", {"rate": 1e-2}))
+
+
+# ---------------------------------------------------------------- train
+
+
+def test_finds_the_lowest_point_and_says_it_in_declared_units():
+    result = only(bowl(), DOWN)
+    assert result.params["a"].value == pytest.approx(300.0, rel=1e-6) and result.params["a"].unit == "cm"
+    assert result.params["b"].value == pytest.approx(-1.0, rel=1e-6)
+    assert result.losses.shape == (900,) and result.losses[0] == pytest.approx(2.5**2 + 16.0)
+
+
+@pytest.mark.parametrize("method", [descend(0.02, momentum=0.8), Method("adam", {"rate": 0.05})])
+def test_every_optimiser_gets_there(method: Method):
+    result = only(bowl(), replace(DOWN, method=method, counts={"steps": 2000}))
+    assert result.losses[-1] < 1e-3
+
+
+def test_bounds_hold_and_are_approached():
+    result = only(bowl(0.0, 2.0), replace(DOWN, method=Method("adam", {"rate": 0.1}), counts={"steps": 500}))
+    assert 195.0 < result.params["a"].value < 200.0
+
+
+def test_a_task_narrows_bounds():
+    narrowed = replace(DOWN, vary=(Varied("a", 0.0, 1.0), Varied("b")))
+    assert 0.0 < only(bowl(0.0, 2.0), narrowed).params["a"].value < 100.0
+
+
+def test_maximize_climbs():
+    up = Objective("depth", lambda r: -jnp.mean(r["height"]), maximize=True)
+    result = only(bowl(), replace(DOWN, objective=up))
+    assert result.losses[-1] == pytest.approx(0.0, abs=1e-9) and result.losses[0] < -20
+
+
+def test_adam_is_optax_adam_on_the_same_draws():
+    task = replace(GUNNER, counts={"batch": 8, "steps": 40, "seed": 7})
+    ours = program(module(aimed(), task))
+    weights = jax.tree.map(jnp.array, ours.values["aim"])
+    scenario = ours.scenarios["Aimed"]
+    optimiser = optax.adam(1e-2)
+    memory = optimiser.init(weights)
+
+    def loss(weights: Any, target: Any) -> Any:
+        speed, angle = jax.vmap(lambda t: networks.apply(AIM, weights, t))(target)
+        return jnp.mean((speed**2 * jnp.sin(2 * angle) / 9.81 - target) ** 2)
+
+    @jax.jit
+    def step(weights: Any, memory: Any, k: Any) -> tuple[Any, Any, Any]:
+        value, gradient = jax.value_and_grad(loss)(weights, scenario.draw(7, k * 8 + jnp.arange(8))["target"])
+        updates, memory = optimiser.update(gradient, memory, weights)
+        return optax.apply_updates(weights, updates), memory, value
+
+    history: list[float] = []
+    for k in range(40):
+        weights, memory, value = step(weights, memory, k)
+        history.append(float(value))
+    (result,) = run_tasks(ours)
+    assert isinstance(result, Trained)
+    np.testing.assert_allclose(result.losses, history, rtol=1e-9)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7), ours.values["aim"], weights)
+
+
+def test_cosine_decay_is_that_of_optax():
+    schedule = optax.cosine_decay_schedule(1.0, 50)
+    ours = [float(optimisers.DECAYS["cosine"](jnp.asarray(step / 50))) for step in range(51)]
+    np.testing.assert_allclose(ours, [float(schedule(step)) for step in range(51)], atol=1e-12)
+
+
+def prepared(task: Task) -> tuple[Any, ...]:
+    """A problem and all that `minimise` needs to solve it."""
+    ours = program(module(aimed(), task))
+    ready = setup(ours, task, Context())
+    limits = varied(ready.scenario, task)
+    descent, _ = optimisers.descent(task.method)
+    samples = task.counts.get("samples")
+    one = engine.problem(ready.scenario, mean_of("error"), limits, descent, 4, samples)
+    return one, [start(ready, task, limits, 0)], ready.base
+
+
+def test_chunks_change_nothing_and_one_program_serves_all():
+    problem, starts, base = prepared(GUNNER)
+    solved = [
+        engine.minimise(problem, starts, base, engine.Schedule(60, 1e-2, 3), Silent(), chunk=chunk)
+        for chunk in (None, 1, 7, 60)
+    ]
+    for other in solved[1:]:
+        np.testing.assert_array_equal(other.losses, solved[0].losses)
+        jax.tree.map(np.testing.assert_array_equal, other.values, solved[0].values)
+    engine.minimise(problem, starts, base, engine.Schedule(21, 1e-3, 4), Silent())
+    assert engine._compiled(problem).run._cache_size() == 1  # type: ignore[attr-defined]
+
+
+def test_an_epoch_meets_no_fixed_sample_twice():
+    problem, _, _ = prepared(replace(GUNNER, counts={"samples": 10}))
+    at = jax.jit(lambda step: engine.indices_at(problem, 0, step))
+    epochs = [np.concatenate([at(2 * epoch + k) for k in (0, 1)]) for epoch in range(3)]
+    assert all(len(set(epoch.tolist())) == 8 and epoch.max() < 10 for epoch in epochs)
+    assert epochs[0].tolist() != epochs[1].tolist()
+
+
+def test_epochs_over_fixed_samples_count_steps():
+    task = replace(GUNNER, counts={"samples": 12, "epochs": 3, "batch": 4}, fixed_samples=True)
+    assert only(aimed(), task).losses.size == 9
+
+
+def test_what_is_found_stays_for_later_tasks_unless_they_start_fresh():
+    first, again = replace(DOWN, counts={"steps": 30}), replace(DOWN, name="again", counts={"steps": 30})
+    ours = program(module(bowl(), first, again, replace(again, name="anew", start="fresh")))
+    one, two, three = run_tasks(ours)
+    assert two.losses[0] < one.losses[-1] and three.losses[0] == one.losses[0]
+
+
+def test_random_starts_are_within_bounds_and_follow_the_seed():
+    task = replace(DOWN, start="random", counts={"steps": 1})
+    first = [only(bowl(0.0, 2.0), task, seed=seed).losses[0] for seed in (1, 1, 2)]
+    assert first[0] == first[1] != first[2]
+
+
+def test_of_several_starts_the_best_is_kept():
+    def fixed(v: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (jnp.cos(v["x"]) + 0.1 * v["x"],)
+
+    hills = static("Hills", fixed, ("height",), params=(Param("x", 18.0, Unit(), 0.0, 20.0),))
+    task = train("Hills", "x", mean_of("height"), method=Method("adam", {"rate": 0.1}), counts={"steps": 200, "starts": 8})
+    result = only(hills, task)
+    assert result.params["x"].value == pytest.approx(np.pi, abs=0.3)
+    assert any("of 8 was the best" in note for note in result.notes)
+
+
+def test_a_start_that_fails_leaves_the_others():
+    def fixed(v: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (jnp.where(v["x"] > 9.9, jnp.nan, (v["x"] - 2.0) ** 2),)
+
+    cliff = static("Cliff", fixed, ("height",), params=(Param("x", 9.95, Unit(), 0.0, 10.0),))
+    task = train("Cliff", "x", mean_of("height"), method=Method("adam", {"rate": 0.1}), counts={"steps": 200, "starts": 4})
+    result = only(cliff, task)
+    assert result.params["x"].value == pytest.approx(2.0, abs=0.01) and np.isfinite(result.losses).all()
+
+
+def test_a_loss_that_rises_keeps_the_best_values():
+    result = only(bowl(), replace(DOWN, method=descend(0.2502), counts={"steps": 2000}, vary=(Varied("b"),)))
+    assert result.kept < 2000 and any("the loss rose" in note for note in result.notes)
+
+
+# ---------------------------------------------------------------- what can go wrong in train
+
+
+def broken(function: Any) -> Scenario:
+    given = Given("load", 0.5, CM, distribution=Distribution("uniform", (0.0, 1.0)))
+    return static("Broken", function, ("cost",), params=(Param("x", 2.0, CM),), givens=(given,))
+
+
+def test_a_loss_that_is_not_finite_names_step_sample_and_the_last_good_values():
+    scenario = broken(lambda v: (jnp.log(v["x"] - v["load"]) * 10.0,))
+    task = train("Broken", "x", mean_of("cost"), method=descend(0.1), counts={"steps": 50, "batch": 4})
+    ours = program(module(scenario, task))
+    with pytest.raises(NumericalFailure) as caught:
+        list(run_tasks(ours))
+    failure = caught.value
+    x, load = float(failure.values["x"]), failure.sample.givens["load"]
+    assert failure.step > 0 and failure.what == "the loss"
+    assert load.unit == "cm" and load.value / 100 >= x
+    index = failure.sample.index
+    assert index // 4 == failure.step
+    drawn = ours.scenarios["Broken"].draw(0, jnp.asarray([index]))["load"][0]
+    assert load.value == pytest.approx(100 * float(drawn))
+    assert float(ours.values["x"]) == 2.0
+    assert f"at step {failure.step}" in str(failure) and "load =" in str(failure)
+
+
+def test_a_gradient_that_is_not_finite_stops_too():
+    scenario = broken(lambda v: (jnp.sqrt(jnp.abs(v["x"] - 2.0)) + v["load"],))
+    task = train("Broken", "x", mean_of("cost"), method=descend(), counts={"steps": 5, "batch": 2})
+    with pytest.raises(NumericalFailure) as caught:
+        only(scenario, task)
+    assert caught.value.what == "the gradient" and caught.value.step == 0
+
+
+class Pressed(Silent):
+    """Someone who presses Ctrl-C after some steps."""
+
+    def __init__(self, after: int):
+        self.after = after
+
+    def advance(self, done: int, **shown: str) -> None:
+        if done >= self.after:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_ends_the_task_cleanly_and_keeps_what_it_has():
+    task = replace(DOWN, counts={"steps": 100_000})
+    ours = program(module(bowl(), task, replace(DOWN, name="later")))
+    before = signal.getsignal(signal.SIGINT)
+    results = list(run_tasks(ours, progress=Pressed(after=2_000)))
+    assert [result.status for result in results] == ["interrupted"]
+    assert 2_000 <= results[0].losses.size < 100_000
+    assert float(ours.values["a"]) == pytest.approx(3.0)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": Method("newton")}, "no optimiser is called `newton`; there are adam, sgd"),
+        ({"method": Method("adam", {"speed": 1.0})}, "not speed"),
+        ({"method": Method("adam", {"decay": "slow"})}, "no decay is called `slow`"),
+        ({"counts": {"epochs": 2}}, "samples N fixed"),
+        ({"vary": (Varied("c"),)}, "learn varies c, which Bowl does not have"),
+        ({"kind": "fit"}, "of kind fit"),
+    ],
+)
+def test_misuse_is_a_value_error(change: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        only(bowl(), replace(DOWN, **change))
+
+
+def test_defaults_are_told():
+    assert only(bowl(), replace(DOWN, method=Method(), counts={})).defaults == (
+        "using adam(rate = 0.003, decay = cosine)",
+        "batch 1",
+        "steps 1_000",
+    )
+    assert only(aimed(), replace(GUNNER, counts={"steps": 1})).defaults == ("batch 64",)
+
+
+# ---------------------------------------------------------------- verify
+
+
+def expect(*expectations: Expectation, **more: Any) -> Task:
+    return Task(**{"kind": "verify", "name": "holds", "doc": "", "scenario": "Aimed"} | more, expectations=expectations)
+
+
+def below(limit: float) -> Expectation:
+    return Expectation("mean(error) < limit", lambda r: (jnp.mean(r["error"]), limit), ("<",), unit=CM)
+
+
+def in_every_run(limit: float) -> Expectation:
+    return Expectation("error < limit", lambda r: (r["error"], limit), ("<",), per_run=True, unit=CM)
+
+
+def test_training_makes_the_expectation_hold():
+    task = replace(GUNNER, counts={"batch": 32, "steps": 600})
+    before, _, after = run_tasks(program(module(aimed(), expect(below(0.2), name="before"), task, expect(below(0.2)))))
+    assert (before.status, after.status) == ("failed", "done")
+
+
+def test_failing_runs_are_given_with_their_givens_in_declared_units():
+    result = only(aimed(), expect(in_every_run(0.5), counts={"samples": 300}))
+    (checked,) = result.checked
+    low, high = checked.operands[0]
+    assert result.status == "failed" and checked.failing_count > 5 == len(checked.failing)
+    assert low < 50.0 < high and checked.operands[1] == (50.0, 50.0)
+    one = checked.failing[0]
+    target = one.sample.givens["target"]
+    assert target.unit == "m" and 1.0 < target.value < 9.0
+    assert one.values[0].value > 50.0 and one.values[0].unit == "cm"
+
+
+def test_verification_meets_other_runs_than_training():
+    ours = program(module(aimed(), expect(in_every_run(0.0), counts={"samples": 3, "seed": 5})))
+    (result,) = run_tasks(ours)
+    assert isinstance(result, Verified)
+    found = [failing.sample.givens["target"].value for failing in result.checked[0].failing]
+    indices = jnp.arange(3)
+    draw = ours.scenarios["Aimed"].draw
+    np.testing.assert_allclose(found, draw(stream(5, "verify"), indices)["target"])
+    assert not np.isclose(found, draw(5, indices)["target"]).any()
+
+
+def test_batches_change_nothing():
+    results = [only(aimed(), expect(in_every_run(0.0), counts={"samples": n})) for n in (5, 300)]
+    assert len({r.checked[0].failing[4].values[0].value.__round__(9) for r in results}) == 1
+
+
+def test_a_number_that_is_not_finite_does_not_hold():
+    scenario = static("Nan", lambda v: (v["x"] / 0.0 - v["x"] / 0.0,), ("cost",), params=(Param("x", 1.0),))
+    task = expect(Expectation("cost < 1", lambda r: (jnp.mean(r["cost"]), 1.0), ("<",)), scenario="Nan")
+    result = only(scenario, task)
+    assert result.status == "failed" and result.samples == 1
+
+
+def test_chained_comparisons():
+    def between(low: float, high: float) -> Expectation:
+        return Expectation("low <= 2 < high", lambda r: (low, 2.0 + 0.0 * jnp.mean(r["error"]), high), ("<=", "<"))
+
+    result = only(aimed(), expect(between(2.0, 3.0), between(0.0, 2.0), between(3.0, 4.0), counts={"samples": 2}))
+    assert [checked.holds for checked in result.checked] == [True, False, False]
+
+
+# ---------------------------------------------------------------- settings and order
+
+
+def test_a_setting_of_a_given_holds_it_fixed():
+    task = expect(in_every_run(0.0), counts={"samples": 4}, settings=(("target", 3.0),))
+    assert only(aimed(), task).samples == 1
+    assert only(aimed(), expect(in_every_run(0.0)), settings={"target": 3.0}).samples == 1
+
+
+def test_the_caller_rules_over_the_text():
+    task = expect(in_every_run(0.0), settings=(("target", 3.0), ("g", 5.0)))
+    errors = [
+        only(aimed(), task, settings=settings).checked[0].operands[0] for settings in ({}, {"g": 5.0}, {"g": 9.81})
+    ]
+    assert errors[0] == errors[1] != errors[2]
+
+
+def test_a_setting_of_a_param_is_where_a_task_starts_and_no_more():
+    result = only(bowl(), DOWN, settings={"a": 2.0})
+    assert result.losses[0] == pytest.approx(1.0 + 16.0) and result.params["a"].value == pytest.approx(300.0)
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(ValueError, match="called `targets`; did you mean `target`"):
+        only(aimed(), expect(below(1.0)), settings={"targets": 3.0})
+
+
+def test_named_tasks_bring_what_they_need_in_file_order():
+    a, b, c, d = (replace(DOWN, name=name, needs=needs) for name, needs in [("a", ()), ("b", ("a",)), ("c", ("b",)), ("d", ())])
+    tasks = (a, b, c, d)
+    assert [task.name for task in order(tasks, ["c"])] == ["a", "b", "c"]
+    assert [task.name for task in order(tasks, ["d", "a"])] == ["a", "d"]
+    assert [task.name for task in order(tasks, [])] == ["a", "b", "c", "d"]
+    with pytest.raises(ValueError, match="there is no task `e`"):
+        order(tasks, ["e"])
