@@ -1,4 +1,7 @@
-"""DPL, a declarative language for differentiable models. `import dpl` loads neither JAX nor SymPy; its names do when first used."""
+"""DPL, a declarative language for differentiable models.
+
+`import dpl` loads neither JAX nor SymPy; its names do when first used.
+"""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from dpl import language
-from dpl.compiler.driver import compile_model
 from dpl.language.diagnostics import CompileError
+from dpl.language.source import Source
 from dpl.results.progress import progress
 from dpl.runtime import program as runtime
 from dpl.tasks.result import NumericalFailure
@@ -46,10 +46,12 @@ def load(path: str | os.PathLike[str], seed: int = 0) -> Program:
 
 def compile(text: str, name: str = "<text>", seed: int = 0) -> Program:
     """The program of a text; `name` stands for it in messages. Raises `CompileError` where it is wrong."""
-    return program(language.load_text(text, name), seed)
+    return program(language.load_text(Source(name, text)), seed)
 
 
 def program(model: CheckedModel, seed: int = 0) -> Program:
     """The program of a checked model; `seed` draws its networks' first weights."""
-    compiled = compile_model(model)
-    return runtime.load(compiled.source, model.file.span.source.name, seed, Program)
+    from dpl.compiler.driver import compile_model
+
+    loaded = runtime.load(compile_model(model).source, model.file.source.name)
+    return Program(loaded.module, loaded.source, seed, loaded.namespace)

@@ -12,6 +12,7 @@ import optax
 import pytest
 
 from dpl.runtime import networks
+from dpl.runtime.program import Program
 from dpl.runtime.spec import (
     Distribution,
     Expectation,
@@ -35,7 +36,6 @@ from dpl.tasks.run import order, run_tasks
 from dpl.tasks.sampling import stream
 from dpl.tasks.train import Trained, start, varied
 from dpl.tasks.verify import Verified
-from dpl.runtime.program import Program as program
 
 CM, M = Unit("cm", 0.01), Unit("m")
 AIM = Network("aim", (Port("target", 1.0, 9.0),), (Port("speed", 0.5, 10.0), Port("angle", 0.02, 1.55)), hidden=(8,))
@@ -83,7 +83,10 @@ def mean_of(name: str, square: bool = False) -> Objective:
 
 def train(scenario: str, vary: str, objective: Objective, **more: Any) -> Task:
     varied = tuple(Varied(name) for name in vary.split())
-    return Task(**{"kind": "train", "name": "learn", "doc": "", "scenario": scenario, "vary": varied} | more, objective=objective)
+    return Task(
+        **{"kind": "train", "name": "learn", "doc": "", "scenario": scenario, "vary": varied} | more,
+        objective=objective,
+    )
 
 
 def descend(rate: float = 0.05, **options: float) -> Method:
@@ -96,7 +99,7 @@ def module(scenario: Scenario, *tasks: Task) -> Module:
 
 def only(scenario: Scenario, *tasks: Task, **options: Any) -> Any:
     """The result of the last of the tasks."""
-    return list(run_tasks(program(module(scenario, *tasks)), **options))[-1]
+    return list(run_tasks(Program(module(scenario, *tasks)), **options))[-1]
 
 
 DOWN = train("Bowl", "a b", mean_of("height"), method=descend(), counts={"steps": 900})
@@ -108,8 +111,8 @@ GUNNER = train("Aimed", "aim", mean_of("error", square=True), method=Method("ada
 
 def test_finds_the_lowest_point_and_says_it_in_declared_units():
     result = only(bowl(), DOWN)
-    assert result.params["a"].value == pytest.approx(300.0, rel=1e-6) and result.params["a"].unit == "cm"
-    assert result.params["b"].value == pytest.approx(-1.0, rel=1e-6)
+    assert result.found["a"].value == pytest.approx(300.0, rel=1e-6) and result.found["a"].unit == "cm"
+    assert result.found["b"].value == pytest.approx(-1.0, rel=1e-6)
     assert result.losses.shape == (900,) and result.losses[0] == pytest.approx(2.5**2 + 16.0)
 
 
@@ -121,12 +124,12 @@ def test_every_optimiser_gets_there(method: Method):
 
 def test_bounds_hold_and_are_approached():
     result = only(bowl(0.0, 2.0), replace(DOWN, method=Method("adam", {"rate": 0.1}), counts={"steps": 500}))
-    assert 195.0 < result.params["a"].value < 200.0
+    assert 195.0 < result.found["a"].value < 200.0
 
 
 def test_a_task_narrows_bounds():
     narrowed = replace(DOWN, vary=(Varied("a", 0.0, 1.0), Varied("b")))
-    assert 0.0 < only(bowl(0.0, 2.0), narrowed).params["a"].value < 100.0
+    assert 0.0 < only(bowl(0.0, 2.0), narrowed).found["a"].value < 100.0
 
 
 def test_maximize_climbs():
@@ -137,7 +140,7 @@ def test_maximize_climbs():
 
 def test_adam_is_optax_adam_on_the_same_draws():
     task = replace(GUNNER, counts={"batch": 8, "steps": 40, "seed": 7})
-    ours = program(module(aimed(), task))
+    ours = Program(module(aimed(), task))
     weights = jax.tree.map(jnp.array, ours.values["aim"])
     scenario = ours.scenarios["Aimed"]
     optimiser = optax.adam(1e-2)
@@ -150,7 +153,8 @@ def test_adam_is_optax_adam_on_the_same_draws():
     @jax.jit
     def step(weights: Any, memory: Any, k: Any) -> tuple[Any, Any, Any]:
         value, gradient = jax.value_and_grad(loss)(weights, scenario.draw(7, k * 8 + jnp.arange(8))["target"])
-        updates, memory = optimiser.update(gradient, memory, weights)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, memory = optimiser.update(gradient, memory, weights)
         return optax.apply_updates(weights, updates), memory, value
 
     history: list[float] = []
@@ -171,7 +175,7 @@ def test_cosine_decay_is_that_of_optax():
 
 def prepared(task: Task) -> tuple[Any, ...]:
     """A problem and all that `minimise` needs to solve it."""
-    ours = program(module(aimed(), task))
+    ours = Program(module(aimed(), task))
     ready = setup(ours, task, Context())
     limits = varied(ready.scenario, task)
     descent, _ = optimisers.descent(task.method)
@@ -208,7 +212,7 @@ def test_epochs_over_fixed_samples_count_steps():
 
 def test_what_is_found_stays_for_later_tasks_unless_they_start_fresh():
     first, again = replace(DOWN, counts={"steps": 30}), replace(DOWN, name="again", counts={"steps": 30})
-    ours = program(module(bowl(), first, again, replace(again, name="anew", start="fresh")))
+    ours = Program(module(bowl(), first, again, replace(again, name="anew", start="fresh")))
     one, two, three = run_tasks(ours)
     assert two.losses[0] < one.losses[-1] and three.losses[0] == one.losses[0]
 
@@ -224,9 +228,11 @@ def test_of_several_starts_the_best_is_kept():
         return (jnp.cos(v["x"]) + 0.1 * v["x"],)
 
     hills = static("Hills", fixed, ("height",), params=(Param("x", 18.0, Unit(), 0.0, 20.0),))
-    task = train("Hills", "x", mean_of("height"), method=Method("adam", {"rate": 0.1}), counts={"steps": 200, "starts": 8})
+    task = train(
+        "Hills", "x", mean_of("height"), method=Method("adam", {"rate": 0.1}), counts={"steps": 200, "starts": 8}
+    )
     result = only(hills, task)
-    assert result.params["x"].value == pytest.approx(np.pi, abs=0.3)
+    assert result.found["x"].value == pytest.approx(np.pi, abs=0.3)
     assert any("of 8 was the best" in note for note in result.notes)
 
 
@@ -235,9 +241,11 @@ def test_a_start_that_fails_leaves_the_others():
         return (jnp.where(v["x"] > 9.9, jnp.nan, (v["x"] - 2.0) ** 2),)
 
     cliff = static("Cliff", fixed, ("height",), params=(Param("x", 9.95, Unit(), 0.0, 10.0),))
-    task = train("Cliff", "x", mean_of("height"), method=Method("adam", {"rate": 0.1}), counts={"steps": 200, "starts": 4})
+    task = train(
+        "Cliff", "x", mean_of("height"), method=Method("adam", {"rate": 0.1}), counts={"steps": 200, "starts": 4}
+    )
     result = only(cliff, task)
-    assert result.params["x"].value == pytest.approx(2.0, abs=0.01) and np.isfinite(result.losses).all()
+    assert result.found["x"].value == pytest.approx(2.0, abs=0.01) and np.isfinite(result.losses).all()
 
 
 def test_a_loss_that_rises_keeps_the_best_values():
@@ -256,7 +264,7 @@ def broken(function: Any) -> Scenario:
 def test_a_loss_that_is_not_finite_names_step_sample_and_the_last_good_values():
     scenario = broken(lambda v: (jnp.log(v["x"] - v["load"]) * 10.0,))
     task = train("Broken", "x", mean_of("cost"), method=descend(0.1), counts={"steps": 50, "batch": 4})
-    ours = program(module(scenario, task))
+    ours = Program(module(scenario, task))
     with pytest.raises(NumericalFailure) as caught:
         list(run_tasks(ours))
     failure = caught.value
@@ -292,7 +300,7 @@ class Pressed(Silent):
 
 def test_an_interrupt_ends_the_task_cleanly_and_keeps_what_it_has():
     task = replace(DOWN, counts={"steps": 100_000})
-    ours = program(module(bowl(), task, replace(DOWN, name="later")))
+    ours = Program(module(bowl(), task, replace(DOWN, name="later")))
     before = signal.getsignal(signal.SIGINT)
     results = list(run_tasks(ours, progress=Pressed(after=2_000)))
     assert [result.status for result in results] == ["interrupted"]
@@ -343,7 +351,7 @@ def in_every_run(limit: float) -> Expectation:
 
 def test_training_makes_the_expectation_hold():
     task = replace(GUNNER, counts={"batch": 32, "steps": 600})
-    before, _, after = run_tasks(program(module(aimed(), expect(below(0.2), name="before"), task, expect(below(0.2)))))
+    before, _, after = run_tasks(Program(module(aimed(), expect(below(0.2), name="before"), task, expect(below(0.2)))))
     assert (before.status, after.status) == ("failed", "done")
 
 
@@ -360,7 +368,7 @@ def test_failing_runs_are_given_with_their_givens_in_declared_units():
 
 
 def test_verification_meets_other_runs_than_training():
-    ours = program(module(aimed(), expect(in_every_run(0.0), counts={"samples": 3, "seed": 5})))
+    ours = Program(module(aimed(), expect(in_every_run(0.0), counts={"samples": 3, "seed": 5})))
     (result,) = run_tasks(ours)
     assert isinstance(result, Verified)
     found = [failing.sample.givens["target"].value for failing in result.checked[0].failing]
@@ -409,7 +417,7 @@ def test_the_caller_rules_over_the_text():
 
 def test_a_setting_of_a_param_is_where_a_task_starts_and_no_more():
     result = only(bowl(), DOWN, settings={"a": 2.0})
-    assert result.losses[0] == pytest.approx(1.0 + 16.0) and result.params["a"].value == pytest.approx(300.0)
+    assert result.losses[0] == pytest.approx(1.0 + 16.0) and result.found["a"].value == pytest.approx(300.0)
 
 
 def test_unknown_settings_are_refused():
@@ -418,7 +426,9 @@ def test_unknown_settings_are_refused():
 
 
 def test_named_tasks_bring_what_they_need_in_file_order():
-    a, b, c, d = (replace(DOWN, name=name, needs=needs) for name, needs in [("a", ()), ("b", ("a",)), ("c", ("b",)), ("d", ())])
+    a, b, c, d = (
+        replace(DOWN, name=name, needs=needs) for name, needs in [("a", ()), ("b", ("a",)), ("c", ("b",)), ("d", ())]
+    )
     tasks = (a, b, c, d)
     assert [task.name for task in order(tasks, ["c"])] == ["a", "b", "c"]
     assert [task.name for task in order(tasks, ["d", "a"])] == ["a", "d"]

@@ -6,20 +6,19 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import Any
 
 from dpl.language.diagnostics import Diagnostic, render, to_json
 
 BOLD_RED, BOLD_YELLOW, BLUE, GREEN, PLAIN = "\033[1;31m", "\033[1;33m", "\033[34m", "\033[32m", "\033[0m"
 
 
-def show(diagnostics: Iterable[Diagnostic], stream: TextIO | None = None) -> None:
-    """Writes each as a person reads it, with colours if a terminal shows it."""
-    stream = stream or sys.stderr
-    coloured = stream.isatty() and "NO_COLOR" not in os.environ
+def show(diagnostics: Iterable[Diagnostic]) -> None:
+    """Writes each on standard error as a person reads it, with colours if a terminal shows it."""
+    coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     for diagnostic in diagnostics:
         text = render(diagnostic)
-        print(painted(text) if coloured else text, end="\n\n", file=stream)
+        print(painted(text) if coloured else text, end="\n\n", file=sys.stderr)
 
 
 def painted(text: str) -> str:

@@ -24,17 +24,25 @@ EPILOG = """exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    arguments = _parser().parse_args(argv)
     try:
-        code = arguments.command(arguments)
-        sys.stdout.flush()
-        return code
+        try:
+            return _command(argv)
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except KeyboardInterrupt:
         print("dpl: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _command(argv: Sequence[str] | None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         if os.environ.get("DPL_TRACEBACK"):
             raise

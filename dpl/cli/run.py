@@ -12,13 +12,16 @@ from dpl.cli.codes import DONE, FAILED, INTERRUPTED, NUMERICAL, WRONG
 
 if TYPE_CHECKING:
     from dpl.api import Program
+    from dpl.language.model import CheckedModel
     from dpl.tasks.run import AnyResult
 
 
 def add(commands: Any) -> None:
     parser = commands.add_parser("run", help="do the tasks of a file", allow_abbrev=False)
     parser.add_argument("file", metavar="FILE")
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help="these and what they need (default: all, in file order)")
+    parser.add_argument(
+        "tasks", nargs="*", metavar="TASK", help="these and what they need (default: all, in file order)"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -61,21 +64,31 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             diagnose.show(error.diagnostics)
         return WRONG
-    diagnose.show(warnings)
-    return _perform(arguments, program, settings, began)
+    diagnose.show(() if arguments.json else warnings)
+    return _perform(arguments, program, settings, began, diagnose.as_json(warnings))
 
 
 def _compiled(arguments: argparse.Namespace) -> tuple[Program, dict[str, float], Any]:
     """The program, the settings in SI and the warnings."""
-    from dpl import api, language
-    from dpl.language.check import setting
+    from dpl import language
 
     model = language.load(arguments.file)
-    settings = {path: setting(model, path, value) for path, value in arguments.set}
+    settings = _settings(model, arguments.set) if arguments.set else {}
+
+    from dpl import api
+
     return api.program(model, seed=arguments.seed or 0), settings, model.warnings
 
 
-def _perform(arguments: argparse.Namespace, program: Program, settings: dict[str, float], began: float) -> int:
+def _settings(model: CheckedModel, said: list[tuple[str, str]]) -> dict[str, float]:
+    from dpl.language.check import setting
+
+    return {path: setting(model, path, value) for path, value in said}
+
+
+def _perform(
+    arguments: argparse.Namespace, program: Program, settings: dict[str, float], began: float, warnings: list[Any]
+) -> int:
     import dpl
     from dpl.cli.diagnose import write_json
     from dpl.results import summary
@@ -91,12 +104,14 @@ def _perform(arguments: argparse.Namespace, program: Program, settings: dict[str
         failure = found
         print(f"dpl: {found}", file=sys.stderr)
     if arguments.json:
-        write_json(summary.document(arguments.file, dpl.__version__, results, perf_counter() - began, failure))
+        document = summary.document(arguments.file, dpl.__version__, results, perf_counter() - began, failure)
+        write_json(document | {"diagnostics": warnings})
     return NUMERICAL if failure else _code({result.status for result in results})
 
 
 def _code(statuses: set[str]) -> int:
-    return INTERRUPTED if "interrupted" in statuses else FAILED if "failed" in statuses else DONE
+    by_status = {"interrupted": INTERRUPTED, "unended": NUMERICAL, "failed": FAILED}
+    return next((code for status, code in by_status.items() if status in statuses), DONE)
 
 
 def _results(arguments: argparse.Namespace, program: Program, settings: dict[str, float]) -> Any:
@@ -105,7 +120,7 @@ def _results(arguments: argparse.Namespace, program: Program, settings: dict[str
     from dpl.results.progress import progress
     from dpl.tasks.run import order, run_tasks
 
-    chosen = order(program.tasks, arguments.tasks)
+    chosen = order(program.module.tasks, arguments.tasks)
     quiet = arguments.quiet or arguments.json
     if not quiet:
         used = {task.scenario for task in chosen} or set(program.scenarios)
@@ -123,7 +138,7 @@ def _tell(arguments: argparse.Namespace, result: AnyResult) -> None:
     if not arguments.json:
         table.show(report.report(result, arguments.quiet), sys.stdout)
         sys.stdout.flush()
-    if arguments.out and isinstance(result, Simulated) and result.run is not None:
+    if arguments.out and isinstance(result, Simulated):
         path = arguments.out / f"{result.name}.csv"
         trajectory.write(result.run, path)
         print(f"wrote {path}", file=sys.stderr)

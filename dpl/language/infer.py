@@ -13,11 +13,12 @@ from fractions import Fraction
 from typing import assert_never
 
 from dpl.language import syntax
-from dpl.language.builtins import EVENT_REDUCTIONS, FUNCTIONS, RUN_REDUCTIONS, TIME_REDUCTIONS, Builtin
+from dpl.language.builtins import ACTIVATIONS, DISTRIBUTIONS, EVENT_REDUCTIONS, FUNCTIONS, RUN_REDUCTIONS, TIME_REDUCTIONS, Builtin
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite, literal
 from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean
 from dpl.language.elaborate import unsupported
-from dpl.language.model import Bound, FunctionUse, Measure, NetworkUse, PortType, Scope, Scoped, System, Variable
+from dpl.language.model import Bound, FunctionUse, Measure, NetworkOptions, NetworkUse, PortType, Scope, Scoped, System, Variable
+from dpl.language.resolve import duplicate_name
 from dpl.language.source import Span
 from dpl.language.units import PURE, Dimension, Unifier, Unit, read_unit
 
@@ -115,8 +116,6 @@ class Inference:
             self.prior(variable, item.prior)
 
     def prior(self, variable: Variable, prior: syntax.Expr) -> None:
-        from dpl.language.builtins import DISTRIBUTIONS
-
         if not isinstance(prior, syntax.Call) or not isinstance(prior.function, syntax.Name):
             self.report("not-a-distribution", "after `~` stands a distribution", prior.span, f"is none of {', '.join(DISTRIBUTIONS)}")
             return
@@ -294,6 +293,37 @@ class Inference:
     def network(self, use: NetworkUse) -> None:
         use.inputs = tuple(self.port(p, use) for p in use.item.inputs)
         use.outputs = tuple(self.port(p, use) for p in use.item.outputs)
+        use.options = self.options(use.item)
+        for ports, what in ((use.item.inputs, "inputs"), (use.item.outputs, "results")):
+            if not ports:
+                self.report("empty-network", f"the network `{use.item.name}` has no {what}", use.item.name_span, "declared here")
+            seen: dict[str, Span] = {}
+            for port in ports:
+                if port.name in seen:
+                    self.problems.append(duplicate_name(port.name, port.span, seen[port.name]))
+                seen.setdefault(port.name, port.span)
+
+    def options(self, item: syntax.Network) -> NetworkOptions:
+        """`hidden`, `activation` and `start zero`, with their defaults."""
+        found = NetworkOptions()
+        for option in item.options:
+            match option.name, option.values:
+                case "hidden", sizes if all(isinstance(n, Fraction) and n.denominator == 1 and 1 <= n <= 10_000 for n in sizes) and len(sizes) <= 50:
+                    found = replace(found, hidden=tuple(int(n) for n in sizes if isinstance(n, Fraction)))
+                case "hidden", _:
+                    self.report("bad-option", "`hidden` takes the sizes of at most 50 layers, whole numbers from 1 to 10,000", option.span, "is not that", help="write `hidden 32, 32`")
+                case "activation", (str() as name,) if name in ACTIVATIONS:
+                    found = replace(found, activation=name)
+                case "activation", values:
+                    close = did_you_mean(str(values[0]), ACTIVATIONS) if values else None
+                    self.report("bad-option", "there is no such activation", option.span, "named here", help=close or f"there are {', '.join(ACTIVATIONS)}")
+                case "start", ("zero",):
+                    found = replace(found, start_zero=True)
+                case "start", _:
+                    self.report("bad-option", "a network starts at random, or near zero with `start zero`", option.span, "says something else")
+                case name, _:
+                    self.report("bad-option", f"a network has no option `{name}`", option.span, "said here", help=did_you_mean(name, ("hidden", "activation", "start")) or "it has `hidden`, `activation` and `start zero`")
+        return found
 
     def port(self, port: syntax.Port, use: NetworkUse) -> PortType:
         unit = read_unit(port.unit, self.problems) if port.unit else None

@@ -23,7 +23,7 @@ LONGEST_NUMBER = 400
 
 @dataclass(slots=True)
 class Token:
-    """A piece of the text. `kind` is a terminal of the grammar; `keyword` is the one it is where a rule accepts that."""
+    """A piece of the text. `kind` is its terminal in the grammar, `keyword` the one it is where a rule has that."""
 
     kind: str
     text: str
@@ -36,7 +36,7 @@ class Token:
 OPENERS = {"(": ")", "[": "]", "{": "}"}
 CLOSERS = {")": "(", "]": "[", "}": "{"}
 _BINARY = frozenset("+ - * / ^ @ = == != < <= > >= ~ := -> and or".split())
-_CONTINUES_AFTER = _BINARY | frozenset("{ , not if then else in for".split())
+_CONTINUES_AFTER = _BINARY | frozenset("{ , ; not if then else in for".split())
 _CONTINUES_BEFORE = _BINARY | frozenset("} { , .. then else in for".split())
 _PREFIX = frozenset(("-", "+", "not"))
 
@@ -64,7 +64,7 @@ _FOREIGN = {
     "≠": ("!=", "write `!=`"),
     "→": ("->", "write `->`"),
     "′": ("'", "write `'` for a time derivative"),
-    "’": ("'", "write `'` for a time derivative, and text in double quotes: `\"…\"`"),
+    "’": ("'", 'write `\'` for a time derivative, and text in double quotes: `"…"`'),
     "∞": ("inf", "write `inf`"),
 }
 _QUOTES = "“”„«»‘`"
@@ -127,10 +127,11 @@ def _scan(source: Source, problems: list[Diagnostic]) -> Iterator[Token]:
                 problems.append(malformed_number(Span(source, previous.start, end), previous.text, text))
                 continue
         elif kind == "NUMBER":
-            problem = _number_problem(span)
-            if problem:
+            if problem := _number_problem(span):
                 problems.append(problem)
                 token.text = "1"
+            elif _as_float(text) == 0:  # an exact 0e999999999 takes forever to make
+                token.text = "0"
         elif kind == "SIGN":
             if text in _FOREIGN:
                 mended, help = _FOREIGN[text]
@@ -156,14 +157,16 @@ def _number_problem(span: Span) -> Diagnostic | None:
     text = span.text
     if len(text) > LONGEST_NUMBER:
         return Diagnostic("number-too-long", f"a number has at most {LONGEST_NUMBER} characters", Label(span))
-    if not text[0].isascii():
-        return None
-    value = float(text.replace("_", ""))
+    value = _as_float(text)
     if value == float("inf"):
         return Diagnostic("number-too-large", "a number is at most about 1.8e308", Label(span))
     if value == 0 and any(digit in "123456789" for digit in re.split("[eE]", text)[0]):
         return Diagnostic("number-too-small", "a number other than 0 is at least about 5e-324", Label(span))
     return None
+
+
+def _as_float(number: str) -> float:
+    return float(number.replace("_", "")) if number.isascii() else unicodedata.numeric(number)
 
 
 # ---------------------------------------------------------------- brackets
@@ -175,11 +178,12 @@ def _balanced(source: Source, tokens: list[Token], problems: list[Diagnostic]) -
     stack: list[Token] = []
     short_of_braces = sum(t.text == "{" for t in tokens) > sum(t.text == "}" for t in tokens)
     opens_line = False
+    suspect: Span | None = None
 
     def close(keep: int) -> None:
         while len(stack) > keep:
             opener = stack.pop()
-            problems.append(never_closed(Span(source, opener.start, opener.end)))
+            problems.append(never_closed(Span(source, opener.start, opener.end), suspect))
             out.append(_sign(OPENERS[opener.text], out[-1].end))
 
     for place, token in enumerate(tokens):
@@ -200,10 +204,18 @@ def _balanced(source: Source, tokens: list[Token], problems: list[Diagnostic]) -
                 opens_line = token.opens_line
                 continue
             close(keep)
-            stack.pop()
+            opener = stack.pop()
+            if token.opens_line and suspect is None and _indent(source, opener.start) > _indent(source, token.start):
+                suspect = Span(source, opener.start, opener.end)
         out.append(token)
     close(0)
     return out
+
+
+def _indent(source: Source, offset: int) -> int:
+    """How far the line of a place is indented."""
+    start = source.text.rfind("\n", 0, offset) + 1
+    return len(source.text[start:offset]) - len(source.text[start:offset].lstrip())
 
 
 def _innermost(stack: list[Token], text: str) -> int:
@@ -233,20 +245,25 @@ def _sign(text: str, place: int) -> Token:
 
 
 def _separated(tokens: list[Token]) -> list[Token]:
-    """The tokens with a `;` at each line end that ends a statement."""
+    """The tokens with one `;` wherever a statement ends."""
     out: list[Token] = []
     open_brackets: list[str] = []
     for token in tokens:
-        inside = open_brackets and open_brackets[-1] != "{"
-        if token.opens_line and out and not inside:
-            if _word_or_sign(out[-1]) not in _CONTINUES_AFTER and _word_or_sign(token) not in _CONTINUES_BEFORE:
-                out.append(_sign(";", out[-1].end))
+        statements = not open_brackets or open_brackets[-1] == "{"
+        if token.opens_line and out and statements and _ends_line(out[-1], token):
+            out.append(_sign(";", out[-1].end))
         if token.text in OPENERS:
             open_brackets.append(token.text)
         elif token.text in CLOSERS:
             open_brackets.pop()
-        out.append(token)
+        if token.kind != "_SEP" or (out and out[-1].kind != "_SEP"):
+            out.append(token)
     return out
+
+
+def _ends_line(last: Token, first: Token) -> bool:
+    """Whether a statement ends between the last token of a line and the first of the next."""
+    return _word_or_sign(last) not in _CONTINUES_AFTER and _word_or_sign(first) not in _CONTINUES_BEFORE
 
 
 def _word_or_sign(token: Token) -> str:
@@ -257,47 +274,63 @@ def _word_or_sign(token: Token) -> str:
 # ---------------------------------------------------------------- sizes
 
 
+@dataclass(slots=True)
+class _Level:
+    """What is open within one bracket, so that the next operand will stand inside it."""
+
+    ifs: int = 0
+    tight: int = 0
+    """Prefix signs and `^`."""
+    chain: int = 0
+    """Operators that group to the left: each holds all that is before it."""
+
+
 def _check_sizes(source: Source, tokens: list[Token]) -> Diagnostic | None:
-    """The first place that is nested too deep, or where a statement has too many operators. Later passes recurse."""
-    levels: list[tuple[int, int]] = [(0, 0)]  # per open bracket: the `if`s and the prefix and `^` signs still open
-    depth = operators = 0
+    """The first place that is nested too deep, or has too many operators in a row. Later passes recurse."""
+    levels = [_Level()]
+    depth = length = 0
     previous = Token("", "", 0, 0)
     for token in tokens:
-        text = _word_or_sign(token)
-        ifs, tight = levels[-1]
-        if text in OPENERS:
-            levels.append((0, 0))
-            depth += 1
-        elif text in CLOSERS:
-            depth -= 1 + ifs + tight
-            levels.pop()
-        elif text in (",", ";"):
-            depth -= ifs + tight
-            levels[-1] = (0, 0)
+        text, level = _word_or_sign(token), levels[-1]
+        prefix = text in _PREFIX and not _ends_operand(previous)
+        postfix = text in (".", "'") or (text in ("(", "[") and _ends_operand(previous))
+        if text in (",", ";") or text in CLOSERS:
+            depth -= level.ifs + level.tight
+            length -= level.chain
+            levels[-1] = _Level()
         elif text == "if":
             depth += 1
-            levels[-1] = (ifs + 1, tight)
-        elif text == "^" or (text in _PREFIX and not _ends_operand(previous)):
+            level.ifs += 1
+        elif prefix or text == "^":
             depth += 1
-            levels[-1] = (ifs, tight + 1)
+            level.tight += 1
         elif text in _BINARY:
-            depth -= tight
-            levels[-1] = (ifs, 0)
+            depth -= level.tight
+            level.tight = 0
+        if (text in _BINARY and not prefix) or postfix:
+            length += 1
+            level.chain += 1
+        if text in OPENERS:
+            depth += 1
+            levels.append(_Level())
+        elif text in CLOSERS:
+            depth -= 1
+            levels.pop()
         if depth > MOST_NESTED:
             return too_deep(Span(source, token.start, token.end))
-        if text in ("{", "}", ";"):
-            operators = 0
-        elif text in _BINARY or text in (".", "'") or (text in ("(", "[") and _ends_operand(previous)):
-            operators += 1
-            if operators > MOST_OPERATORS:
-                return too_long(Span(source, token.start, token.end))
+        if length > MOST_OPERATORS:
+            return too_long(Span(source, token.start, token.end))
         previous = token
     return None
 
 
 def _ends_operand(token: Token) -> bool:
     kind, text = token.kind, _word_or_sign(token)
-    return kind in ("NUMBER", "SUPERSCRIPT") or text in (")", "]", "'") or (kind == "NAME" and text not in _CONTINUES_AFTER)
+    return (
+        kind in ("NUMBER", "SUPERSCRIPT")
+        or text in (")", "]", "'")
+        or (kind == "NAME" and text not in _CONTINUES_AFTER)
+    )
 
 
 # ---------------------------------------------------------------- what may be wrong
@@ -314,12 +347,15 @@ def too_deep(span: Span) -> Diagnostic:
 
 
 def too_long(span: Span) -> Diagnostic:
-    message = f"a statement has at most {MOST_OPERATORS:,} operators"
+    message = f"an expression has at most {MOST_OPERATORS:,} operators"
     return Diagnostic("too-long", message, Label(span), help="split it with `let`, or use an array and `sum`")
 
 
-def never_closed(opener: Span) -> Diagnostic:
-    return Diagnostic("unclosed", f"this `{opener.text}` is never closed", Label(opener, f"needs a `{OPENERS[opener.text]}`"))
+def never_closed(opener: Span, suspect: Span | None = None) -> Diagnostic:
+    """`suspect` is a brace whose partner stands further left than its line: likely it took the one of this."""
+    related = (Label(suspect, "perhaps this one: its `}` is indented less"),) if suspect and opener.text == "{" else ()
+    label = Label(opener, f"needs a `{OPENERS[opener.text]}`")
+    return Diagnostic("unclosed", f"this `{opener.text}` is never closed", label, related)
 
 
 def never_opened(closer: Span) -> Diagnostic:
@@ -350,7 +386,13 @@ def foreign_sign(span: Span, help: str) -> Diagnostic:
 def stray_character(span: Span) -> Diagnostic:
     character = span.text
     name = unicodedata.name(character, f"U+{ord(character):04X}").lower()
-    shown = f"`{character}`" if character.isprintable() and not character.isspace() else "a character that cannot be seen"
-    help = {"$": "names have no sign before them", "?": "write `if … then … else …`", "\\": "lines continue after an operator"}
+    shown = (
+        f"`{character}`" if character.isprintable() and not character.isspace() else "a character that cannot be seen"
+    )
+    help = {
+        "$": "names have no sign before them",
+        "?": "write `if … then … else …`",
+        "\\": "lines continue after an operator",
+    }
     text = 'text goes in straight double quotes: `"…"`' if character in _QUOTES else help.get(character)
     return Diagnostic("stray-character", f"{shown} ({name}) means nothing here", Label(span), help=text)

@@ -77,7 +77,9 @@ class _Parser:
         self.values: list[Any] = []
         self.spans: list[tuple[int, int]] = []
         self.marks = [self.here(0)]
-        self.terminals = {"$END", *self.tables.literals.values(), *self.tables.patterns}
+        self.resumed = -1
+        self.terminals = {kind: kind for kind in ("$END", *self.tables.patterns)}
+        self.terminals |= {kind: kind if text == ";" else text for text, kind in self.tables.literals.items()}
 
     def here(self, place: int) -> _Mark:
         return _Mark(place, (tuple(self.states), tuple(self.values), tuple(self.spans)))
@@ -140,20 +142,22 @@ class _Parser:
 
     def recover(self, place: int) -> int:
         """Report the mistake at a token, go back to where its statement began, and say at which token to go on."""
-        start = self.marks[-1].place
         end = self.statement_end(place)
-        if start == end and self.tokens[place].text == "}":  # nothing but a brace: the statement around it is at fault
-            self.marks.pop()
-            start, end = self.marks[-1].place, self.statement_end(place + 1)
-        elif start == end:
+        if place == self.resumed and self.tokens[place].text == "}":  # leaving the statement out will not do:
+            self.marks.pop()  # the one around it is at fault, such as a table without points
+            end = self.statement_end(place + 1)
+        elif place == self.resumed:
             end += 1
+        start = self.marks[-1].place
         mistake = mistakes.explain(self.source, self.tokens, start, place, self.accepted())
-        self.states, self.values, self.spans = (list(stack) for stack in self.marks[-1].stacks)
+        states, values, spans = self.marks[-1].stacks
+        self.states, self.values, self.spans = list(states), list(values), list(spans)
         if not self.reported_in(start, end):
             self.problems.append(mistake.diagnostic)
             if mistake.word and len(self.problems) < MOST_PROBLEMS:
                 self.tokens[start] = replace(self.tokens[start], keyword=self.tables.literals[mistake.word])
                 return start
+        self.resumed = end
         return end if len(self.problems) < MOST_PROBLEMS else len(self.tokens)
 
     def statement_end(self, place: int) -> int:
@@ -174,8 +178,9 @@ class _Parser:
         return any(first <= place <= last for place in places)
 
     def accepted(self) -> set[str]:
-        """The terminals that could have come next."""
-        return {kind for kind in self.tables.states[self.states[-1]] if kind in self.terminals and self.leads_on(kind)}
+        """What could have come next: keywords and signs as written, the other terminals by name."""
+        kinds = [kind for kind in self.tables.states[self.states[-1]] if kind in self.terminals]
+        return {self.terminals[kind] for kind in kinds if self.leads_on(kind)}
 
     def leads_on(self, kind: str) -> bool:
         """Whether a terminal can be shifted here, after the reductions that it calls for."""

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -28,7 +27,7 @@ class Rule:
     """Places of the symbols to keep, in order; `NOTHING` stands for an optional one that is absent, and
     `SPLICE + place` for a list whose items are taken."""
     action: str | None
-    """The method of the tree to call with what is kept; None leaves a list, or the single symbol of a transparent rule."""
+    """The method of the tree to call with what is kept; None leaves a list, or what a transparent rule keeps."""
     transparent: bool
     """The single symbol kept stands for itself."""
 
@@ -100,6 +99,8 @@ def _read(path: Path) -> Tables | None:
 
 def _write(path: Path, tables: Tables) -> None:
     """Keep the tables, all or nothing; a cache that cannot be written is done without."""
+    import tempfile  # 4 ms, and needed once
+
     data = asdict(tables) | {"rules": [tuple(asdict(rule).values()) for rule in tables.rules]}
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     try:

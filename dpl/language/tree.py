@@ -15,6 +15,7 @@ from typing import Literal, cast
 from dpl.language import syntax, words
 from dpl.language.diagnostics import Diagnostic, Label
 from dpl.language.lexer import Token
+from dpl.language.mistakes import statement_start
 from dpl.language.source import Source, Span
 from dpl.language.syntax import Expr, IndexSet, Unit
 
@@ -182,9 +183,7 @@ class Tree:
     def data(self, span: Span, name: Token, *rest: syntax.Column | Token) -> syntax.Data:
         *columns, file = rest
         columns = cast("list[syntax.Column]", columns)
-        return syntax.Data(
-            self.declared(name), self.span(name), tuple(columns), _text(cast(Token, file)), span=span
-        )
+        return syntax.Data(self.declared(name), self.span(name), tuple(columns), _text(cast(Token, file)), span=span)
 
     def column(self, span: Span, name: Token, unit: Unit | None, role: Token | None) -> syntax.Column:
         return syntax.Column(name.text, unit, role.text if role else None, span=span)
@@ -248,6 +247,8 @@ class Tree:
         )
 
     def equation(self, span: Span, left: Expr, right: Expr, indices: tuple[IndexSet, ...] | None) -> syntax.Equation:
+        if span.text[0] in "+-":
+            self.problems.append(statement_start(Span(span.source, span.start, span.start + 1)))
         return syntax.Equation(left, right, indices or (), span=span)
 
     def next(self, span: Span, target: Expr, value: Expr, indices: tuple[IndexSet, ...] | None) -> syntax.Next:
@@ -331,10 +332,14 @@ class Tree:
     def run_using(self, span: Span, method: syntax.Method) -> _Clause:
         return _Clause("using", span, method)
 
-    def measure(self, span: Span, keyword: Token, name: Token, unit: _Clause | None, *rest: Expr | Token) -> syntax.Measure:
+    def measure(
+        self, span: Span, keyword: Token, name: Token, unit: _Clause | None, *rest: Expr | Token
+    ) -> syntax.Measure:
         kind = cast(Literal["loss", "metric"], keyword.text)
         value = cast(Expr, rest[-1])
-        return syntax.Measure(kind, self.declared(name), self.span(name), cast("Unit | None", unit and unit.value), value, span=span)
+        return syntax.Measure(
+            kind, self.declared(name), self.span(name), cast("Unit | None", unit and unit.value), value, span=span
+        )
 
     def observe(self, span: Span, target: Expr, distribution: Expr) -> syntax.Observe:
         return syntax.Observe(target, distribution, span=span)
@@ -342,9 +347,7 @@ class Tree:
     # ------------------------------------------------------------ tasks
 
     def task(self, span: Span, keyword: Token, name: Token, clauses: _Clauses) -> syntax.Task:
-        return syntax.Task(
-            keyword.text, self.declared(name), self.span(name), clauses.doc, clauses.clauses, span=span
-        )
+        return syntax.Task(keyword.text, self.declared(name), self.span(name), clauses.doc, clauses.clauses, span=span)
 
     def clauses(self, span: Span, doc: Token | None, *clauses: syntax.Clause) -> _Clauses:
         return _Clauses(_doc(doc), clauses)
@@ -572,11 +575,14 @@ def _unit_of(bound: Expr | None) -> Unit | None:
 
 
 def _without_unit(bound: Expr | None) -> Expr | None:
+    """The literal with its number alone, in span as in value."""
     match bound:
-        case syntax.Number():
-            return replace(bound, unit=None)
+        case syntax.Number(span=span):
+            number = span.text.partition("[")[0].rstrip()
+            return replace(bound, unit=None, span=Span(span.source, span.start, span.start + len(number)))
         case syntax.Unary(_, operand):
-            return replace(bound, operand=cast(Expr, _without_unit(operand)))
+            inner = cast(syntax.Number, _without_unit(operand))
+            return replace(bound, operand=inner, span=bound.span.to(inner.span))
         case _:
             return bound
 

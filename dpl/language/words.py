@@ -5,7 +5,8 @@ from __future__ import annotations
 DECLARATIONS = frozenset("const param state input output let given noise".split())
 
 STATEMENTS = DECLARATIONS | frozenset(
-    "fn table network part mode when every at next lagrangian applied constraint run loss metric observe go stop".split()
+    "fn table network part mode when every at next lagrangian applied constraint "
+    "run loss metric observe go stop".split()
 )
 """Words that open a statement in a block."""
 
@@ -19,7 +20,9 @@ PREDECLARED = frozenset("time period π pi inf true false".split())
 
 TASKS = frozenset("simulate train fit optimize verify evaluate compare record".split())
 
-ITEMS = frozenset("const param state input output let fn table data network model controller scenario from".split()) | TASKS
+ITEMS = (
+    frozenset("const param state input output let fn table data network model controller scenario from".split()) | TASKS
+)
 """Words that open an item of a file."""
 
 BLOCKS = frozenset("model controller scenario data".split()) | TASKS

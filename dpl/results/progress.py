@@ -1,4 +1,4 @@
-"""One live bar on a terminal, a plain line now and then elsewhere; both on standard error, so that output stays clean."""
+"""One live bar on a terminal, a plain line now and then elsewhere; both on standard error: output stays clean."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ EVERY = 5.0
 """Seconds between plain lines"""
 
 
-def progress(quiet: bool, stream: TextIO | None = None) -> Progress:
-    """What suits the stream, standard error by default."""
-    stream = stream or sys.stderr
+def progress(quiet: bool) -> Progress:
+    """What suits standard error."""
     if quiet:
         return Silent()
-    return Bar(stream) if stream.isatty() else Lines(stream)
+    return Bar(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)
 
 
 def words(shown: dict[str, str]) -> str:
@@ -75,7 +74,12 @@ class Bar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[shown]}")
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[shown]}"),
+        )
         self.live = Progress(*columns, console=Console(file=self.stream), transient=True, refresh_per_second=5)
         self.live.start()
         self.first, self.total = None, total

@@ -21,9 +21,9 @@ def report(result: AnyResult, quiet: bool = False) -> list[Block]:
     """The blocks that tell a result; `quiet` leaves out what was chosen."""
     match result:
         case Simulated():
-            said, body = _verdict(result), simulated(result)
+            said, body = ("did not end well" if result.status == "unended" else _seconds(result)), simulated(result)
         case Trained():
-            said, body = f"{_verdict(result)}, {_seconds(result)}", trained(result)
+            said, body = f"{result.status}, {_seconds(result)}", trained(result)
         case Verified():
             word = "passed" if result.status == "done" else "failed"
             said, body = f"{word} on {_runs(result.samples)}, {_seconds(result)}", verified(result)
@@ -37,17 +37,14 @@ def report(result: AnyResult, quiet: bool = False) -> list[Block]:
 def scenario(one: Scenario) -> list[Block]:
     """What was chosen for a scenario because the text does not say."""
     lines = list(one.spec.defaults)
-    if one.spec.run is not None and one.spec.run.explanation:
-        lines.append(one.spec.run.explanation)
+    if one.spec.run is not None:
+        lines.append(f"{one.method.name}: {one.explanation}")
     return [f"{one.spec.name}: {'; '.join(lines)}"] if lines else []
 
 
-def _verdict(result: Result) -> str:
-    return result.status
-
-
 def _seconds(result: Result) -> str:
-    return f"compiled in {result.seconds.compile:.1f} s, ran {result.seconds.run:.1f} s"
+    compiled = f"compiled in {result.seconds.compile:.1f} s, " if result.seconds.compile is not None else ""
+    return f"{compiled}ran {result.seconds.run:.1f} s"
 
 
 def _runs(count: int) -> str:
@@ -66,8 +63,8 @@ def trained(result: Trained) -> list[Block]:
         first = Quantity(float(result.losses[0]), result.unit)
         over = f" (mean of the last {tail.size})" if tail.size > 1 else ""
         lines.append(f"  {result.objective}: {first} at first, {last} after {result.losses.size:_} steps{over}")
-    if result.params:
-        lines.append(_quantities(result.params))
+    if result.found:
+        lines.append(_quantities(result.found))
     return lines
 
 
@@ -123,7 +120,9 @@ def simulated(result: Simulated) -> list[Block]:
     blocks: list[Block] = []
     if result.measures:
         blocks.append(_quantities(result.measures))
-    rows = tuple(extremes(result.run)) if result.run is not None else ()
-    if rows:
+    rows = tuple(extremes(result.run))
+    if rows and result.run.time.size == 1:
+        blocks.append(Table(("", "", ""), tuple((name, value, unit) for name, unit, value, *_ in rows), frozenset({1})))
+    elif rows:
         blocks.append(Table(("", "unit", "first", "last", "lowest", "highest"), rows, frozenset({2, 3, 4, 5})))
     return blocks

@@ -23,7 +23,7 @@ def document(
 ) -> dict[str, Any]:
     """What a whole run did: `status` is done, failed (a `verify`), interrupted or numerical failure."""
     statuses = {result.status for result in results}
-    status = next((word for word in ("interrupted", "failed") if word in statuses), "done")
+    status = next((word for word in ("interrupted", "unended", "failed") if word in statuses), "done")
     return {
         "dpl": version,
         "file": file,
@@ -66,8 +66,8 @@ def _trained(result: Trained) -> dict[str, Any]:
         "kept": result.kept,
         "objective": result.objective,
         "loss": {"unit": result.unit, "last": _number(losses[-1]) if losses.size else None, "history": _number(losses)},
-        "params": _quantities(result.params),
-        "networks": sorted(result.networks),
+        "params": _quantities(result.found),
+        "networks": list(result.networks),
     }
 
 

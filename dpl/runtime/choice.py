@@ -39,11 +39,15 @@ def _by_stiffness(fastest: float, slowest: float, duration: float) -> tuple[Meth
     turns = fastest * duration
     spread = fastest / max(slowest, 1.0 / duration)
     if not math.isfinite(turns):
-        return Method("tsit5"), "the rates at the start are not finite, so stiffness could not be judged: adaptive explicit steps"
+        return Method(
+            "tsit5"
+        ), "the rates at the start are not finite, so stiffness could not be judged: adaptive explicit steps"
     if turns > STIFF and spread > SPREAD:
         words = f"stiff: the fastest mode decays within {1 / fastest:.3g} s, {turns:.3g} times in the run, {spread:.3g} times as fast as the slowest"
         return Method("kvaerno5"), f"{words}: adaptive implicit steps"
-    return Method("tsit5"), f"not stiff: rates up to {fastest:.3g} /s in a run of {duration:.3g} s: adaptive explicit steps"
+    return Method(
+        "tsit5"
+    ), f"not stiff: rates up to {fastest:.3g} /s in a run of {duration:.3g} s: adaptive explicit steps"
 
 
 def _rates(p: Problem) -> tuple[float, float]:
@@ -58,7 +62,10 @@ def _rates(p: Problem) -> tuple[float, float]:
 
     jacobian = jax.jit(jax.jacfwd(slopes))
     random = np.random.default_rng(0)
-    sizes = np.maximum(np.abs(np.asarray(flat)), [o.unit.scale for o, leaf in zip(p.scenario.states, x, strict=True) for _ in range(leaf.size)])
+    sizes = np.maximum(
+        np.abs(np.asarray(flat)),
+        [o.unit.scale for o, leaf in zip(p.scenario.states, x, strict=True) for _ in range(leaf.size)],
+    )
     spots = [np.asarray(flat), *(np.asarray(flat) + 0.1 * sizes * random.standard_normal(flat.size) for _ in range(3))]
     fastest, slowest = 0.0, math.inf
     for spot in spots:

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy import special
 
-from dpl.runtime.roots import newton as newton
 from dpl.runtime.roots import linear_solve as linear_solve
+from dpl.runtime.roots import newton as newton
 
 # ---------------------------------------------------------------- roots and powers
 

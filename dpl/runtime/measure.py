@@ -171,7 +171,9 @@ def _settling_time(m: Measured, r: Reduction, start: Any, until: Any, goal: Any,
     drop = excess[i] - excess[i + 1]
     share = 1.0 if series.held else excess[i] / jnp.where(drop > 0, drop, 1.0)
     settled = times[i] + share * (times[i + 1] - times[i])
-    ends_outside = jnp.where(inside_window, outside, False)[jnp.max(jnp.where(inside_window, jnp.arange(len(m.times)), 0))]
+    ends_outside = jnp.where(inside_window, outside, False)[
+        jnp.max(jnp.where(inside_window, jnp.arange(len(m.times)), 0))
+    ]
     return jnp.where(ends_outside, end - begin, jnp.where(last < 0, 0.0, jnp.minimum(settled, end) - begin))
 
 
@@ -254,5 +256,3 @@ def arguments_of(scenario: Scenario, c: Tuple) -> tuple[Arguments, ...]:
     if scenario.reduction_arguments is None:
         return tuple((None, None, ()) for _ in scenario.reductions)
     return tuple(scenario.reduction_arguments(c))
-
-

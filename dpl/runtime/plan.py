@@ -38,7 +38,9 @@ class Plan:
         ticks = self.start + np.arange(self.intervals) * self.base
         times = [(ticks[:, None] + np.arange(self.steps) * step).ravel()]
         if self.rest_steps:
-            times.append(self.start + self.intervals * self.base + np.arange(self.rest_steps) * (self.rest / self.rest_steps))
+            times.append(
+                self.start + self.intervals * self.base + np.arange(self.rest_steps) * (self.rest / self.rest_steps)
+            )
         return np.concatenate([*times, [self.end]])
 
 

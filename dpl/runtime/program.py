@@ -35,7 +35,9 @@ class Program:
     by `Scenario.name`. What is declared once (a network of the file, a part's own net) is shared by the scenarios that use it.
     """
 
-    def __init__(self, module: Module, source: str = "", seed: int = 0, namespace: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, module: Module, source: str = "", seed: int = 0, namespace: Mapping[str, Any] | None = None
+    ) -> None:
         self.module = module
         self.name, self.doc, self.source, self.seed = module.name, module.doc, source, seed
         self.namespace: Mapping[str, Any] = namespace or {}
@@ -129,7 +131,11 @@ class Scenario:
         stored: dict[str, Any] = {name: self.program.values[key] for name, key in self.keys.items()}
         stored |= {name: np.asarray(g.value) for name, g in self._givens.items()}
         stored |= {name: np.asarray(s.value, float) for name, s in self._starts.items()}
-        tables = (("param or network", self._params, params), ("given", self._givens, givens), ("start", self._starts, starts))
+        tables = (
+            ("param or network", self._params, params),
+            ("given", self._givens, givens),
+            ("start", self._starts, starts),
+        )
         for kind, table, changes in tables:
             for name, value in (changes or {}).items():
                 if name not in table:
@@ -137,7 +143,9 @@ class Scenario:
                 stored[name] = _checked(table[name], value, stored[name])
         missing = [name for name, value in stored.items() if value is None]
         if missing:
-            raise ValueError(f"{self.name}: no value for {', '.join(f'`{n}`' for n in missing)}: give one, or vary it in a task")
+            raise ValueError(
+                f"{self.name}: no value for {', '.join(f'`{n}`' for n in missing)}: give one, or vary it in a task"
+            )
         return stored
 
     def draw(self, seed: int | Array, indices: Any) -> dict[str, Array]:
@@ -220,7 +228,9 @@ class Scenario:
         given = {**(values or {}), **overrides}
         for name in given:
             if name not in self._params and name not in self._givens and name not in self._starts:
-                raise _unknown("param, network, given or start", name, (*self._params, *self._givens, *self._starts), self.name)
+                raise _unknown(
+                    "param, network, given or start", name, (*self._params, *self._givens, *self._starts), self.name
+                )
         si = self.values_si(
             {k: v for k, v in given.items() if k in self._params},
             {k: v for k, v in given.items() if k in self._givens},
@@ -235,7 +245,14 @@ class Scenario:
         times = trajectory.grid(self.spec, self.method, points)
         results, status = self.measures_si(values)
         rows, ranges, also = self._trajectory(points, times)(dict(values))
-        return Run(self, times, jax.device_get(rows), jax.device_get(results), max(int(status), int(also)), jax.device_get(ranges))
+        return Run(
+            self,
+            times,
+            jax.device_get(rows),
+            jax.device_get(results),
+            max(int(status), int(also)),
+            jax.device_get(ranges),
+        )
 
     def _trajectory(self, points: int | None, times: np.ndarray) -> Callable[[Values], Any]:
         if points not in self._trajectories:
@@ -292,7 +309,9 @@ def _checked_weights(d: Network, value: Any, current: Any) -> Any:
         raise ValueError(f"the weights of `{d.name}` must be a tree like {expected}, not {received}")
     for a, b in zip(jax.tree.leaves(current), jax.tree.leaves(value), strict=True):
         if jnp.shape(a) != jnp.shape(b):
-            raise ValueError(f"the weights of `{d.name}` must have arrays of shape {jnp.shape(a)} where they have {jnp.shape(b)}")
+            raise ValueError(
+                f"the weights of `{d.name}` must have arrays of shape {jnp.shape(a)} where they have {jnp.shape(b)}"
+            )
     return value
 
 
@@ -307,7 +326,9 @@ def _received(value: Any, array: Array) -> str:
 def _unknown(kind: str, name: str, known: Iterable[str], where: str) -> ValueError:
     names = list(known)
     close = get_close_matches(name, names, n=3)
-    hint = f"did you mean {' or '.join(f'`{c}`' for c in close)}?" if close else f"there are {', '.join(names) or 'none'}"
+    hint = (
+        f"did you mean {' or '.join(f'`{c}`' for c in close)}?" if close else f"there are {', '.join(names) or 'none'}"
+    )
     return ValueError(f"{where} has no {kind} `{name}`; {hint}")
 
 

@@ -115,7 +115,9 @@ def _tangent_solve(linear: Callable[[Array], Array], y: Array) -> Array:
 def _solve(matrix: Array, right: Array) -> Array:
     n = right.shape[0]
     rows = tuple(tuple(matrix[i, j] for j in range(n)) for i in range(n)) if n <= 3 else ()
-    return jnp.stack(linear_solve(rows, tuple(right[i] for i in range(n)))) if n <= 3 else jnp.linalg.solve(matrix, right)
+    return (
+        jnp.stack(linear_solve(rows, tuple(right[i] for i in range(n)))) if n <= 3 else jnp.linalg.solve(matrix, right)
+    )
 
 
 def _step_of(f: Callable[[Array], Array], u: Array) -> tuple[Array, Array]:

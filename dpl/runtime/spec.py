@@ -53,10 +53,10 @@ class Param:
 
 @dataclass(frozen=True)
 class Given:
-    """What differs from run to run: drawn, listed, or set by the caller. `value` is the nominal one."""
+    """What differs from run to run: drawn, listed, or set by the caller. `value` is the nominal one; None: the median."""
 
     name: str
-    value: float
+    value: float | None
     unit: Unit = Unit()
     low: float | None = None
     high: float | None = None

@@ -36,7 +36,9 @@ def grid(scenario: Scenario, method: Method, points: int | None) -> np.ndarray:
     return run.start + np.arange((points or POINTS) + 1) / (points or POINTS) * run.duration
 
 
-def trajectory(scenario: Scenario, method: Method, times: np.ndarray, values: Values) -> tuple[dict[str, Any], Any, Any]:
+def trajectory(
+    scenario: Scenario, method: Method, times: np.ndarray, values: Values
+) -> tuple[dict[str, Any], Any, Any]:
     """Every observed quantity [SI] over the times, the ranges [SI], and the status."""
     c = scenario.fixed(values)
     ranges = scenario.ranges(c) if scenario.ranges is not None else {}
@@ -109,7 +111,11 @@ def _left(
     if not outside.any():
         return []
     time = scenario.run.unit if scenario.run is not None else None
-    when = f" from {times[outside.argmax()] / time.scale:.4g} {time.text} on" if time is not None and len(times) > 1 else ""
+    when = (
+        f" from {times[outside.argmax()] / time.scale:.4g} {time.text} on"
+        if time is not None and len(times) > 1
+        else ""
+    )
     return [f"{name} leaves its range{when}, by up to {np.nanmax(excess) / scale:.4g}{unit}"]
 
 

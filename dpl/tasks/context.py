@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax.numpy as jnp
+import numpy as np
 
+from dpl.runtime import bounds
 from dpl.runtime.program import Program, Scenario
 from dpl.runtime.spec import Task
 from dpl.tasks.result import Progress, Silent
@@ -26,22 +27,48 @@ class Context:
 class Setup:
     """A task ready to go: `base` are all SI values of its scenario, `pinned` the names that a setting holds fixed."""
 
+    program: Program
     scenario: Scenario
     base: dict[str, Any]
     pinned: frozenset[str]
     seed: int
 
+    def keep(self, found: Mapping[str, Any]) -> None:
+        """Makes SI values of params and networks the program's current ones."""
+        self.program.values.update({self.scenario.keys[name]: value for name, value in found.items()})
+
 
 def setup(program: Program, task: Task, context: Context) -> Setup:
     """The scenario's current values under the settings of the task, and over these those of the caller.
 
-    A setting of the caller gives a param that earlier tasks have found no new value: it is where they started.
+    The caller's settings of params are among the current values already, for tasks go on from them; they come
+    again here only where the task's own text says otherwise.
     """
     scenario = program.scenarios[task.scenario]
-    own = {p.name for p in scenario.spec.params}
-    said = {**dict(task.settings), **{name: v for name, v in context.settings.items() if name not in own}}
-    said |= {name: v for name, v in context.settings.items() if name in dict(task.settings)}
-    base = scenario.values_si({}, {}, {})
-    fixed = {name: jnp.asarray(value, float) for name, value in said.items() if name in base}
+    scenario.method  # noqa: B018  chosen here, outside any trace
+    base = scenario.values_si(_guesses(scenario, task))
+    text, caller = dict(task.settings), of_scenario(context.settings, scenario)
+    said = text | {name: value for name, value in caller.items() if name in text or name not in scenario.keys}
+    fixed = {name: np.broadcast_to(np.asarray(value, float), np.shape(base[name])) for name, value in said.items()}
     seed = task.counts.get("seed", program.seed) if context.seed is None else context.seed
-    return Setup(scenario, {**base, **fixed}, frozenset(fixed), seed)
+    return Setup(program, scenario, base | fixed, frozenset(fixed), seed)
+
+
+def of_scenario(settings: Mapping[str, Any], scenario: Scenario) -> dict[str, Any]:
+    """The settings that a scenario has, by its own names: `speed`, or `Descent.speed` to mean one scenario only."""
+    spec = scenario.spec
+    own = {declared.name for declared in (*spec.params, *spec.givens, *spec.starts)}
+    short = {name.removeprefix(f"{spec.name}."): value for name, value in settings.items()}
+    return {name: value for name, value in short.items() if name in own}
+
+
+def _guesses(scenario: Scenario, task: Task) -> dict[str, Any]:
+    """Values [declared units] of varied params that have none yet: the middle of their bounds."""
+    params = {param.name: param for param in scenario.spec.params}
+    guesses: dict[str, Any] = {}
+    for varied in task.vary:
+        param = params.get(varied.name)
+        if param is not None and scenario.program.values[scenario.keys[param.name]] is None:
+            middle = bounds.of(param, varied.low, varied.high).inward(0.0)
+            guesses[param.name] = np.full(param.shape, float(middle) / param.unit.scale)
+    return guesses

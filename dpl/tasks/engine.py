@@ -1,13 +1,13 @@
 """The optimisation loop: many steps of a pure update as one compiled call.
 
-A problem compiles one program, whatever its numbers and however many steps: Python returns between chunks of steps, only to
-show progress, to look for an interrupt and for a loss that is not finite. Results do not depend on the size of the chunks.
+A problem compiles one program, whatever its numbers and however many steps. Python returns between chunks of steps,
+only to show progress, to look for an interrupt and for a loss that is not finite. Results do not depend on the chunks.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -37,8 +37,8 @@ Values = Mapping[str, Any]
 class Problem:
     """What is minimised and how, without its numbers. Equal problems share one compiled program.
 
-    `bounds` names what is varied; None for networks, whose weights have no bounds. `samples` is the size of a fixed set of
-    runs, met in a new order in each epoch; None means fresh runs in each step. `starts` are optimised side by side.
+    `bounds` names what is varied; None for networks, whose weights have no bounds. `samples` is the size of a fixed set
+    of runs, met in a new order in each epoch; None means fresh runs in each step. `starts` go side by side.
     """
 
     scenario: Scenario
@@ -78,7 +78,7 @@ class Schedule:
 
 @dataclass(frozen=True, eq=False)
 class Minimum:
-    """Where the loop ended. `values` [SI] are those of step `kept`; `losses` is the history of the best start [steps]."""
+    """Where the loop ended. `values` [SI] are those of step `kept`, `losses` those of all steps of the best start."""
 
     values: dict[str, Any]
     losses: np.ndarray
@@ -102,7 +102,7 @@ class Best:
 
 @dataclass(eq=False)
 class NotFinite(Exception):
-    """No start has a finite loss and gradient at `step`; `values` are the last good ones of the start that lasted longest."""
+    """No start has a finite loss and gradient at `step`; `values` are the last good ones of the start that lasted."""
 
     step: int
     values: dict[str, Any]
@@ -110,7 +110,7 @@ class NotFinite(Exception):
 
 
 class Carry(NamedTuple):
-    """What goes from step to step; `theta` and `memory` have a leading axis of starts, `alive` is one flag per start."""
+    """What goes from step to step; `theta` and `memory` have a leading axis of starts, `alive` one flag per start."""
 
     step: Any
     theta: Any
@@ -144,12 +144,17 @@ def problem(
 
 
 def minimise(
-    problem: Problem, starts: list[Values], base: Values, schedule: Schedule, progress: Progress, chunk: int | None = None
+    problem: Problem,
+    starts: Sequence[Values],
+    base: Values,
+    schedule: Schedule,
+    progress: Progress,
+    chunk: int | None = None,
 ) -> Minimum:
     """Descends from each of the starts and returns the best.
 
-    What the last step left is kept, unless the mean loss of the last window is above that of the first: then the values at
-    the end of the best window are.
+    What the last step left is kept, unless the mean loss of the last window is above that of the first: then the
+    values at the end of the best window are.
 
     Args:
         starts: SI values of what is varied, one mapping per start.
@@ -168,7 +173,7 @@ def minimise(
 class _Loop:
     """The state of a descent on Python's side: histories, windows and the pace."""
 
-    def __init__(self, problem: Problem, starts: list[Values], base: Values, schedule: Schedule):
+    def __init__(self, problem: Problem, starts: Sequence[Values], base: Values, schedule: Schedule):
         began = perf_counter()
         self.problem, self.schedule = problem, schedule
         self.constants = _constants(base, schedule)
@@ -260,7 +265,7 @@ def _direction(problem: Problem) -> Any:
 class Compiled(NamedTuple):
     """The programs of a problem, compiled when first called."""
 
-    begin: Callable[[list[Values]], Carry]
+    begin: Callable[[Sequence[Values]], Carry]
     """The first carry, from the SI values of each start"""
     run: Callable[[Carry, Constants, Any], tuple[Carry, Any]]
     """Steps up to a given one or the failure of all starts, and their losses; the carry it receives is given up"""
@@ -270,7 +275,7 @@ class Compiled(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _compiled(problem: Problem) -> Compiled:
-    def begin(starts: list[Values]) -> Carry:
+    def begin(starts: Sequence[Values]) -> Carry:
         theta = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[problem.outward(values) for values in starts])
         memory = jax.vmap(_direction(problem).init)(theta)
         order = jnp.arange(problem.samples or 0)
@@ -303,7 +308,8 @@ def _step(problem: Problem, constants: Constants, carry: Carry) -> tuple[Carry, 
     def one(theta: Any, memory: Any, alive: Any) -> Any:
         value = jax.value_and_grad(problem.loss, has_aux=True)
         (loss, unended), gradient = value(theta, constants.base, givens, indices)
-        direction, later = _direction(problem).update(gradient, memory, theta)
+        with jax.numpy_dtype_promotion("standard"):  # Optax mixes integers and floats
+            direction, later = _direction(problem).update(gradient, memory, theta)
         good = alive & jnp.isfinite(loss) & _finite(gradient)
         moved = jax.tree.map(lambda x, d: x - rate * d, theta, direction)
         kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), (moved, later), (theta, memory))
@@ -359,7 +365,7 @@ def indices_at(problem: Problem, seed: int, step: int) -> Any:
 
 
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
+def _interrupts() -> Generator[Callable[[], bool]]:
     """Within it, a first Ctrl-C sets a flag to be seen between chunks; a second one interrupts at once."""
     seen: list[int] = []
     before = signal.getsignal(signal.SIGINT) or signal.SIG_DFL

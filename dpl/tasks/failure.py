@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dpl.runtime import blame
 from dpl.runtime.program import Scenario
 from dpl.tasks.engine import NotFinite, Problem, indices_at
-from dpl.tasks.result import NumericalFailure, Quantity, Sample, declared
+from dpl.tasks.result import NumericalFailure, Quantity, Sample, declared, number
 from dpl.tasks.sampling import drawn, sample
 
 Values = Mapping[str, Any]
@@ -24,15 +25,15 @@ def explain(task: str, problem: Problem, base: Values, seed: int, found: NotFini
     losses, gradients = (np.asarray(x) for x in _each_run(problem, base, found.values, givens, indices))
     bad = ~losses if not losses.all() else ~gradients
     which: Sample | None = None
-    blame: str | None = None
+    cause: str | None = None
     if bad.any():
         position = int(np.argmax(bad))
         which = sample(problem.scenario, givens, int(indices[position]), position)
         row = {name: value[position] for name, value in givens.items()}
-        blame = _blame(problem.scenario, {**base, **found.values, **row})
+        cause = _blame(problem.scenario, {**base, **found.values, **row})
     what = "the gradient" if losses.all() and not gradients.all() else "the loss"
     params = _params(problem.scenario, found.values)
-    return NumericalFailure(task, found.step, what, which, found.values, params, blame)
+    return NumericalFailure(task, found.step, what, which, found.values, params, cause)
 
 
 def _each_run(problem: Problem, base: Values, values: Values, givens: Values, indices: Any) -> tuple[Any, Any]:
@@ -53,4 +54,14 @@ def _params(scenario: Scenario, values: Values) -> dict[str, Quantity]:
 
 
 def _blame(scenario: Scenario, values: Values) -> str | None:
-    return None
+    """In words, which statement first gave what is not finite in a run with these values."""
+    if not scenario.program.source:
+        return None
+    found = blame.blame(scenario.program.source, scenario.spec, scenario.method, values)
+    if found is None:
+        return None
+    where = f" ({found.origin})" if found.origin else ""
+    when = f" at time {number(found.time)} s" if found.time is not None else ""
+    lines = [f"first not finite: {found.quantity}{where}{when}", f"  {found.line}"]
+    small = [f"{name} = {number(value)}" for name, value in found.inputs.items() if np.size(value) <= 4]
+    return "\n".join([*lines, *[f"  with {', '.join(small)} in SI units"] * bool(small)])

@@ -1,6 +1,6 @@
 """First-order optimisers and decays of their rate, one row each.
 
-A row gives the direction of descent only; the engine multiplies it by the rate, so that changing a rate compiles nothing.
+A row gives the direction of descent only; the engine multiplies it by the rate: changing a rate compiles nothing.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ OPTIMISERS: Mapping[str, Optimiser] = {
 }
 
 DECAYS: Mapping[str, Callable[[Any], Any]] = {
-    "none": lambda done: 1.0 + 0.0 * done,
-    "linear": lambda done: 1.0 - done,
+    "constant": lambda done: jnp.ones_like(done),
     "cosine": lambda done: 0.5 * (1.0 + jnp.cos(jnp.pi * done)),
 }
 """The factor on the rate after the share `done` of all steps."""
@@ -63,7 +62,7 @@ class Descent:
         row = OPTIMISERS[self.name].options
         said = {"rate": self.rate} | {name: value for name, value in self.options if value != row[name]}
         words = [f"{name} = {value:g}" for name, value in said.items()]
-        return f"{self.name}({', '.join(words + [f'decay = {self.decay}'] * (self.decay != 'none'))})"
+        return f"{self.name}({', '.join(words + [f'decay = {self.decay}'] * (self.decay != 'constant'))})"
 
 
 def descent(method: Method) -> tuple[Descent, tuple[str, ...]]:
@@ -75,7 +74,7 @@ def descent(method: Method) -> tuple[Descent, tuple[str, ...]]:
     if row is None:
         raise ValueError(f"no optimiser is called `{method.name}`; there are {', '.join(OPTIMISERS)}")
     given = dict(method.arguments)
-    decay = str(given.pop("decay", "none"))
+    decay = str(given.pop("decay", "constant"))
     if decay not in DECAYS:
         raise ValueError(f"no decay is called `{decay}`; there are {', '.join(DECAYS)}")
     if unknown := sorted(given.keys() - row.options.keys() - {"rate"}):

@@ -10,12 +10,15 @@ import numpy as np
 
 from dpl.runtime.spec import Unit
 
-Status = Literal["done", "failed", "interrupted"]
+Status = Literal["done", "failed", "unended", "interrupted"]
+"""`failed`: an expectation does not hold; `unended`: a simulated run did not end well"""
 
 
 @dataclass(frozen=True)
 class Seconds:
-    compile: float
+    """`compile` is None where it could not be told from `run`."""
+
+    compile: float | None
     run: float
 
 
@@ -118,7 +121,9 @@ def number(value: Any) -> str:
     array = np.asarray(value)
     if array.ndim:
         flat = array.ravel()
-        shown = [number(x) for x in flat] if flat.size <= 4 else [number(flat[0]), number(flat[1]), "…", number(flat[-1])]
+        shown = (
+            [number(x) for x in flat] if flat.size <= 4 else [number(flat[0]), number(flat[1]), "…", number(flat[-1])]
+        )
         return f"[{', '.join(shown)}]"
     if array.dtype.kind in "biu":
         return str(array.item())

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-import jax.numpy as jnp
+import numpy as np
 
-from dpl.runtime.program import Program
+from dpl.runtime.program import Program, Scenario
 from dpl.runtime.spec import Task
-from dpl.tasks.context import Context
+from dpl.tasks.context import Context, of_scenario
 from dpl.tasks.result import Progress, Silent
 from dpl.tasks.simulate import Simulated, simulate
 from dpl.tasks.train import Trained, train
@@ -36,7 +36,8 @@ def run_tasks(
 ) -> Iterator[AnyResult]:
     """The result of each task as it ends: of all tasks, or of the named ones and those that they need.
 
-    Without any task in the file, one nominal run of each scenario. An interrupted task is the last. A `verify` that fails stops nothing.
+    A file without tasks gets one nominal run of each scenario. An interrupted task is the last. A `verify` that fails
+    stops nothing.
 
     Args:
         seed: rules over the seeds of the text.
@@ -45,8 +46,8 @@ def run_tasks(
         ValueError: no such task, or a setting that no scenario has.
         NumericalFailure: a loss or gradient is not finite.
     """
-    chosen = order(program.tasks, names) or tuple(Task("simulate", name, "", name) for name in program.scenarios)
-    context = Context(seed, _known(program, settings or {}), progress or Silent())
+    chosen = order(program.module.tasks, names) or tuple(Task("simulate", name, "", name) for name in program.scenarios)
+    context = Context(seed, settings or {}, progress or Silent())
     _settle(program, context.settings)
     for task in chosen:
         result = TASKS[task.kind](program, task, context)
@@ -81,15 +82,21 @@ def _near(word: str, known: list[str]) -> str:
     return f"; there are {', '.join(known)}" if known else "; the file has no tasks"
 
 
-def _known(program: Program, settings: Mapping[str, Any]) -> dict[str, Any]:
-    known = {name for scenario in program.scenarios.values() for name in scenario.values_si({}, {}, {})}
+def _settle(program: Program, settings: Mapping[str, Any]) -> None:
+    """Makes settings of params their current values, from which tasks go on; refuses those that nothing has."""
+    known: set[str] = set()
+    for scenario in program.scenarios.values():
+        spec = scenario.spec
+        own = {declared.name for declared in (*spec.params, *spec.givens, *spec.starts)}
+        known |= own | {f"{spec.name}.{name}" for name in own}
+        for name, value in of_scenario(settings, scenario).items():
+            if name in scenario.keys:
+                key = scenario.keys[name]
+                program.values[key] = np.broadcast_to(np.asarray(value, float), _shape(scenario, name))
     for name in settings:
         if name not in known:
             raise ValueError(f"nothing that can be set is called `{name}`{_near(name, sorted(known))}")
-    return dict(settings)
 
 
-def _settle(program: Program, settings: Mapping[str, Any]) -> None:
-    """Settings of params become their current values, from which tasks go on."""
-    params = {param.name for scenario in program.scenarios.values() for param in scenario.spec.params}
-    program.values.update({name: jnp.asarray(v, float) for name, v in settings.items() if name in params})
+def _shape(scenario: Scenario, name: str) -> tuple[int, ...]:
+    return next(param.shape for param in scenario.spec.params if param.name == name)

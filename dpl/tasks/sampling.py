@@ -6,7 +6,7 @@ Run `index` of a seed has the same givens in every task; nothing here depends on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -48,8 +48,8 @@ def sample(scenario: Scenario, givens: Mapping[str, Any], index: int, position: 
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """What a scenario measures on runs 0, 1, … of a seed: SI arrays over runs; `status` is 0 where a run ended well."""
+class Evaluated:
+    """What a scenario measures on runs 0, 1, … of a seed [SI], arrays over runs; `status` as in `runtime/solve.py`."""
 
     givens: Mapping[str, np.ndarray]
     results: Mapping[str, np.ndarray]
@@ -57,36 +57,35 @@ class Measured:
     seconds: Seconds
 
 
-def measure(
+def evaluate(
     scenario: Scenario,
     base: Mapping[str, Any],
     pinned: frozenset[str],
     seed: int,
     samples: int,
     told: Callable[[int], None] = lambda done: None,
-) -> Measured:
-    """Evaluates runs 0 to `samples` - 1 of a seed, in batches of one size so that one program is compiled."""
+) -> Evaluated:
+    """What the scenario measures on runs 0 to `samples` - 1 of a seed, in batches of one size: one program is compiled.
+
+    The seconds of the first batch count as compiling.
+    """
     batch = min(samples, BATCH)
     began = perf_counter()
-    evaluate = _evaluator(scenario, pinned)
-    parts: list[Any] = [jax.block_until_ready(evaluate(base, seed, jnp.arange(batch)))]
-    compiled = perf_counter()
-    for done in _starts(batch, samples):
+    compiled = _evaluator(scenario, pinned)
+    parts: list[Any] = [jax.block_until_ready(compiled(base, seed, jnp.arange(batch)))]
+    first = perf_counter()
+    for done in range(batch, samples, batch):
         told(done)
-        parts.append(jax.block_until_ready(evaluate(base, seed, done + jnp.arange(batch))))
+        parts.append(jax.block_until_ready(compiled(base, seed, done + jnp.arange(batch))))
     givens, results, status = jax.tree.map(lambda *xs: np.concatenate(xs)[:samples], *parts)
-    return Measured(givens, results, status, Seconds(compiled - began, perf_counter() - compiled))
-
-
-def _starts(batch: int, samples: int) -> Iterator[int]:
-    return iter(range(batch, samples, batch))
+    return Evaluated(givens, results, status, Seconds(first - began, perf_counter() - first))
 
 
 @lru_cache(maxsize=16)
 def _evaluator(scenario: Scenario, pinned: frozenset[str]) -> Callable[..., Any]:
-    def evaluate(base: Mapping[str, Any], seed: Any, indices: Any) -> tuple[Any, Any, Any]:
+    def run(base: Mapping[str, Any], seed: Any, indices: Any) -> tuple[Any, Any, Any]:
         givens = drawn(scenario, pinned, seed, indices)
         results, status = jax.vmap(lambda row, _: scenario.measures_si({**base, **row}))(givens, indices)
         return givens, results, status
 
-    return jax.jit(evaluate)
+    return jax.jit(run)

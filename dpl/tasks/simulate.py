@@ -1,8 +1,40 @@
-"""stub"""
+"""`simulate`: one run with nominal givens, with its trajectories, losses and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass
-from dpl.tasks.result import Result
+from time import perf_counter
+
+from dpl.runtime import solve
+from dpl.runtime.program import Program, Run
+from dpl.runtime.spec import Task
+from dpl.tasks.context import Context, setup
+from dpl.tasks.result import Quantity, Result, Seconds
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Simulated(Result):
-    measures: dict
-    run: object = None
-def simulate(program, task, context): ...
+    """The run itself, and its losses and metrics by name."""
+
+    run: Run
+    measures: Mapping[str, Quantity]
+
+
+def simulate(program: Program, task: Task, context: Context) -> Simulated:
+    """Runs the scenario once. What differs from run to run has its nominal value, unless a setting gives another."""
+    ready = setup(program, task, context)
+    began = perf_counter()
+    run = ready.scenario.simulate_si(ready.base, task.counts.get("points"))
+    measures = {name: Quantity(value, run.units[name]) for name, value in {**run.losses, **run.metrics}.items()}
+    return Simulated(
+        kind=task.kind,
+        name=task.name,
+        scenario=task.scenario,
+        seed=ready.seed,
+        seconds=Seconds(None, perf_counter() - began),
+        status="done" if run.code == solve.OK else "unended",
+        notes=tuple(run.notes),
+        run=run,
+        measures=measures,
+    )

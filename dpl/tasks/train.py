@@ -1,6 +1,6 @@
 """`train`: stochastic descent on fresh runs in each step, or on a fixed set of runs in epochs.
 
-What it finds becomes the program's current values, also when it is interrupted; a numerical failure leaves them as they were.
+What it finds becomes the program's current values, also when it is interrupted; a numerical failure leaves them alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import bounds, networks
+from dpl.runtime import bounds
 from dpl.runtime.bounds import Bounds
 from dpl.runtime.program import Program, Scenario
 from dpl.runtime.spec import Network, Objective, Param, Task
@@ -29,15 +29,18 @@ BATCH, STEPS = 64, 1_000
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Trained(Result):
-    """`losses` (in `unit`) are those of each step, of the best start; `params` hold what was varied, networks apart."""
+    """`losses` (in `unit`) are those of each step, of the best start; `found` are the varied params."""
 
     objective: str
     losses: np.ndarray
     unit: str
     kept: int
     """The step whose values are kept"""
-    params: Mapping[str, Quantity]
-    networks: Mapping[str, Any]
+    found: Mapping[str, Quantity]
+    networks: tuple[str, ...]
+    """The names of the varied networks"""
+    params: Mapping[str, Any]
+    """All params [declared units] and networks of the scenario as they are now, for its `evaluate`"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def train(program: Program, task: Task, context: Context) -> Trained:
         raise explain(f"train {task.name}", problem, ready.base, ready.seed, failure) from None
     finally:
         context.progress.end()
-    program.values.update(found.values)
+    ready.keep(found.values)
     return _result(task, ready, task.objective, found, plan, chosen + plan.defaults)
 
 
@@ -93,8 +96,9 @@ def _result(
         losses=found.losses / objective.unit.scale,
         unit=objective.unit.text,
         kept=found.kept,
-        params={name: declared(value, units[name]) for name, value in found.values.items() if name in units},
-        networks={name: value for name, value in found.values.items() if name not in units},
+        found={name: declared(value, units[name]) for name, value in found.values.items() if name in units},
+        networks=tuple(name for name in found.values if name not in units),
+        params=ready.scenario.params,
     )
 
 
@@ -136,9 +140,7 @@ def varied(scenario: Scenario, task: Task) -> tuple[tuple[str, Bounds | None], .
     known = params.keys() | {n.name for n in scenario.spec.networks}
     if unknown := [v.name for v in task.vary if v.name not in known]:
         raise ValueError(f"{task.name} varies {', '.join(unknown)}, which {scenario.spec.name} does not have")
-    return tuple(
-        (v.name, bounds.of(params[v.name], v.low, v.high) if v.name in params else None) for v in task.vary
-    )
+    return tuple((v.name, bounds.of(params[v.name], v.low, v.high) if v.name in params else None) for v in task.vary)
 
 
 def start(ready: Setup, task: Task, limits: tuple[tuple[str, Bounds | None], ...], k: int) -> dict[str, Any]:
@@ -146,23 +148,21 @@ def start(ready: Setup, task: Task, limits: tuple[tuple[str, Bounds | None], ...
     how = task.start if k == 0 else "random"
     if how == "current":
         return {name: ready.base[name] for name, _ in limits}
-    declared_as: dict[str, Param | Network] = {p.name: p for p in ready.scenario.spec.params}
-    declared_as |= {n.name: n for n in ready.scenario.spec.networks}
-    base_key = jax.random.fold_in(jax.random.key(stream(ready.seed, "start")), k)
+    spec = ready.scenario.spec
+    declarations: dict[str, Param | Network] = {d.name: d for d in (*spec.params, *spec.networks)}
+    seed = stream(ready.seed, f"start {k}")
     values: dict[str, Any] = {}
     for name, limit in limits:
-        one, key = declared_as[name], jax.random.fold_in(base_key, zlib.crc32(name.encode()))
-        if isinstance(one, Network):
-            values[name] = networks.init(one, key)
-        elif how == "fresh" or limit is None or one.value is None:
-            values[name] = ready.base[name] if one.value is None else jnp.asarray(one.value, float)
-        else:
-            values[name] = _anywhere(limit, ready.base[name], key)
+        fresh = ready.program.fresh(declarations[name], ready.seed if how == "fresh" else seed)
+        values[name] = ready.base[name] if fresh is None else fresh
+        if how == "random" and limit is not None:
+            key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+            values[name] = _anywhere(limit, values[name], key)
     return values
 
 
 def _anywhere(limit: Bounds, value: Any, key: Any) -> Any:
-    """A value within bounds of which both ends are known, drawn evenly (on a log scale if it has one), else a near one."""
+    """A value drawn evenly between both bounds (on a log scale if it has one); if one is open, near the present one."""
     shape = jnp.shape(value)
     if limit.low is None or limit.high is None:
         return limit.inward(limit.outward(value) + jax.random.normal(key, shape))

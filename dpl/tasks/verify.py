@@ -1,6 +1,6 @@
 """`verify`: expectations on fresh runs, which no training with the same seed has met.
 
-A run that does not end well fails the task, whatever its numbers; a comparison with a number that is not finite does not hold.
+A run that does not end well fails the task, whatever its numbers; a comparison with what is not finite does not hold.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dpl.runtime.solve import STATUS
 from dpl.runtime.spec import Expectation, Task
 from dpl.tasks.context import Context, setup
 from dpl.tasks.result import Quantity, Result, Sample, declared
-from dpl.tasks.sampling import Measured, measure, sample, stream, varying
+from dpl.tasks.sampling import Evaluated, evaluate, sample, stream, varying
 
 SAMPLES = 1_000
 SHOWN = 5
@@ -73,7 +73,7 @@ def verify(program: Program, task: Task, context: Context) -> Verified:
     samples = task.counts.get("samples", SAMPLES) if different else 1
     context.progress.begin(f"verify {task.name}", samples)
     try:
-        found = measure(ready.scenario, ready.base, ready.pinned, fresh, samples, context.progress.advance)
+        found = evaluate(ready.scenario, ready.base, ready.pinned, fresh, samples, context.progress.advance)
     finally:
         context.progress.end()
     checked = tuple(check(e, ready.scenario, found) for e in task.expectations)
@@ -99,7 +99,7 @@ def _defaults(task: Task, samples: int, different: bool) -> tuple[str, ...]:
     return () if "samples" in task.counts else (f"samples {samples:_}",)
 
 
-def check(expectation: Expectation, scenario: Scenario, found: Measured) -> Checked:
+def check(expectation: Expectation, scenario: Scenario, found: Evaluated) -> Checked:
     """One expectation on all runs; one that is no comparison is a truth value."""
     operands = [np.asarray(x) for x in expectation.operands(found.results)]
     holds = reduce(np.logical_and, _comparisons(expectation.ops, operands) or [operands[0].astype(bool)])
@@ -122,11 +122,11 @@ def _comparisons(ops: tuple[str, ...], operands: list[np.ndarray]) -> list[np.nd
 
 
 def _failing(
-    expectation: Expectation, scenario: Scenario, found: Measured, operands: list[np.ndarray], i: int
+    expectation: Expectation, scenario: Scenario, found: Evaluated, operands: list[np.ndarray], i: int
 ) -> Failing:
     values = tuple(declared(x[i] if x.ndim else x, expectation.unit) for x in operands)
     return Failing(sample(scenario, found.givens, i, i), values)
 
 
-def _unended(scenario: Scenario, found: Measured, i: int) -> Failing:
+def _unended(scenario: Scenario, found: Evaluated, i: int) -> Failing:
     return Failing(sample(scenario, found.givens, i, i), (), STATUS[int(found.status[i])])

@@ -3,8 +3,7 @@
 import jax.numpy as jnp
 
 from dpl.runtime import functions as fn
-from dpl.runtime import networks
-from dpl.runtime import spec
+from dpl.runtime import networks, spec
 
 AIM = spec.Network(
     "aim",

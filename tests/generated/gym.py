@@ -3,8 +3,7 @@
 import jax.numpy as jnp
 
 from dpl.runtime import functions as fn
-from dpl.runtime import networks
-from dpl.runtime import spec
+from dpl.runtime import networks, spec
 
 NET = spec.Network(
     "pilot.net",
@@ -61,7 +60,12 @@ SWINGUP = spec.Scenario(
     doc="",
     params=(),
     givens=(
-        spec.Given("θ0", 0.0, spec.Unit("rad"), distribution=spec.Distribution("uniform", (-3.141592653589793, 3.141592653589793))),
+        spec.Given(
+            "θ0",
+            0.0,
+            spec.Unit("rad"),
+            distribution=spec.Distribution("uniform", (-3.141592653589793, 3.141592653589793)),
+        ),
         spec.Given("ω0", 0.0, spec.Unit("rad/s"), distribution=spec.Distribution("uniform", (-1.0, 1.0))),
     ),
     starts=(),

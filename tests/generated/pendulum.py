@@ -8,9 +8,9 @@ DEG = 0.017453292519943295
 
 
 def swing_fixed(v):
-    g, l, b = v["pendulum.g"], v["pendulum.l"], v["pendulum.b"]
+    g, length, b = v["pendulum.g"], v["pendulum.l"], v["pendulum.b"]
     theta_start, omega_start = v["pendulum.θ"], v["pendulum.ω"]
-    stiffness = g / l  # pendulum.dpl:8
+    stiffness = g / length  # pendulum.dpl:8
     return stiffness, b, theta_start, omega_start
 
 

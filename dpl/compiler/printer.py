@@ -1,0 +1,213 @@
+"""Expressions of the IR as Python text for JAX; a node that is not in our tables is a bug, never text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import sympy as sp
+
+from dpl.compiler.symbolic import INFINITY, TIME
+from dpl.language.builtins import FUNCTIONS
+
+Expr = Any
+
+_SUM, _PRODUCT, _SIGN, _POWER, _ATOM = range(5)
+_COMPARE = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!="}
+_PAIRWISE = {"min": "jnp.minimum", "max": "jnp.maximum", "and": "jnp.logical_and", "or": "jnp.logical_or"}
+_CALLS = {
+    "not": "jnp.logical_not",
+    "choose": "dpl.choose",
+    "array_min": "jnp.min",
+    "array_max": "jnp.max",
+    "transpose": "jnp.transpose",
+    "runs_mean": "jnp.mean",
+    "runs_median": "jnp.median",
+    "runs_max": "jnp.max",
+    "runs_min": "jnp.min",
+    "runs_quantile": "jnp.quantile",
+    **{name: f"dpl.{name}" for name in (
+        "smooth_abs", "smooth_sign", "smooth_step", "smooth_max", "smooth_min", "smooth_relu", "smooth_clip", "smooth_choose",
+    )},
+    **{row.name: row.jax for row in FUNCTIONS.values()},
+}  # fmt: skip
+
+
+class Printer:
+    """Prints expressions with the given names of symbols and of networks."""
+
+    def __init__(self, names: dict[sp.Symbol, str], networks: dict[str, tuple[str, str, bool]]):
+        self.names = names
+        self.networks = networks
+        """Path -> its spec's name, its weights' name, whether it has several results"""
+
+    def text(self, expr: Expr, outer: int = _SUM) -> str:
+        """The expression, in parentheses where what is around it binds tighter."""
+        text, level = self._print(expr)
+        return f"({text})" if level < outer else text
+
+    def _print(self, expr: Expr) -> tuple[str, int]:
+        if isinstance(expr, sp.Symbol):
+            return self.symbol(expr), _ATOM
+        if isinstance(expr, sp.Integer | sp.Rational | sp.Float):
+            return _number(expr)
+        if isinstance(expr, sp.NumberSymbol):
+            return ("jnp.pi" if expr is sp.pi else repr(float(expr))), _ATOM
+        if isinstance(expr, sp.Add):
+            return self.add(expr), _SUM
+        if isinstance(expr, sp.Mul):
+            return self.mul(expr)
+        if isinstance(expr, sp.Pow):
+            return self.power(expr)
+        if isinstance(expr, sp.Function):
+            return self.function(expr)
+        raise AssertionError(f"cannot print {type(expr).__name__}: a bug in DPL")
+
+    def symbol(self, symbol: sp.Symbol) -> str:
+        if symbol == TIME:
+            return "time"
+        if symbol == INFINITY:
+            return "jnp.inf"
+        return self.names[symbol]
+
+    def add(self, expr: Expr) -> str:
+        parts: list[str] = []
+        for term in expr.as_ordered_terms():
+            minus = _negative(term)
+            text = self.text(-term if minus else term, _PRODUCT)
+            parts.append(f" {'-' if minus else '+'} {text}" if parts else f"-{text}" if minus else text)
+        return "".join(parts)
+
+    def mul(self, expr: Expr) -> tuple[str, int]:
+        if _negative(expr):
+            text = self.text(-expr, _PRODUCT)
+            return f"-{text}", _SIGN if "*" not in text and "/" not in text else _PRODUCT
+        above: list[Expr] = []
+        below: list[Expr] = []
+        coefficient, factors = expr.as_coeff_mul()
+        for factor in factors:
+            if isinstance(factor, sp.Pow) and _negative(factor.exp):
+                below.append(sp.Pow(factor.base, -factor.exp))
+            else:
+                above.append(factor)
+        front: list[str] = []
+        if coefficient != 1:
+            exact = isinstance(coefficient, sp.Rational)
+            if exact and not _decimal(coefficient) and above:
+                if coefficient.p != 1:
+                    front.append(_fraction(sp.Integer(coefficient.p)))
+                below.insert(0, sp.Integer(coefficient.q))
+            else:
+                front.append(self.text(coefficient, _PRODUCT))
+        top = "*".join([*front, *(self.text(f, _SIGN) for f in sorted(above, key=_factor_order))]) or "1.0"
+        if not below:
+            return top, _PRODUCT
+        bottom = "*".join(self.text(f, _SIGN) for f in sorted(below, key=_factor_order))
+        return f"{top}/{bottom}" if len(below) == 1 else f"{top}/({bottom})", _PRODUCT
+
+    def power(self, expr: Expr) -> tuple[str, int]:
+        base, exponent = expr.base, expr.exp
+        if exponent == sp.Rational(1, 2):
+            return f"dpl.sqrt({self.text(base)})", _ATOM
+        if _negative(exponent):
+            return f"1/{self.text(sp.Pow(base, -exponent), _SIGN)}", _PRODUCT
+        if exponent.is_Integer:
+            return f"{self.text(base, _ATOM)}**{exponent}", _POWER
+        if base is sp.E:
+            return f"jnp.exp({self.text(exponent)})", _ATOM
+        return f"dpl.power({self.text(base)}, {self.text(exponent)})", _ATOM
+
+    def function(self, expr: Expr) -> tuple[str, int]:
+        name, args = type(expr).__name__, expr.args
+        special = self._special().get(name)
+        if special is not None:
+            return special(args), _ATOM
+        if name.startswith("network "):
+            return self.network(name.removeprefix("network "), args), _ATOM
+        if name in _COMPARE:
+            a, b = (self.text(x, _PRODUCT) for x in args)
+            return f"({a} {_COMPARE[name]} {b})", _ATOM
+        if name in _PAIRWISE:
+            return self.pairwise(_PAIRWISE[name], [self.text(a) for a in args]), _ATOM
+        if name in _CALLS:
+            return f"{_CALLS[name]}({', '.join(self.text(a) for a in args)})", _ATOM
+        raise AssertionError(f"cannot print the function {name}: a bug in DPL")
+
+    def _special(self) -> dict[str, Callable[[tuple[Expr, ...]], str]]:
+        return {
+            "true": lambda _: "True",
+            "false": lambda _: "False",
+            "array": lambda args: f"dpl.array({', '.join(self.text(a) for a in args)})",
+            "element": lambda args: f"{self.text(args[0], _ATOM)}[{', '.join(map(_index, args[1:]))}]",
+            "result": self.result,
+            "matmul": lambda args: f"({self.text(args[0], _SIGN)} @ {self.text(args[1], _SIGN)})",
+            "zeros": lambda args: f"jnp.zeros({_shape(args)})",
+            "full": lambda args: f"jnp.broadcast_to({self.text(args[0])}, {_shape(args[1:])})",
+        }
+
+    @staticmethod
+    def pairwise(function: str, args: list[str]) -> str:
+        text = args[0]
+        for other in args[1:]:
+            text = f"{function}({text}, {other})"
+        return text
+
+    def network(self, path: str, args: tuple[Expr, ...]) -> str:
+        spec, weights, _ = self.networks[path]
+        return f"networks.apply({', '.join([spec, weights, *(self.text(a) for a in args)])})"
+
+    def result(self, args: tuple[Expr, ...]) -> str:
+        call, position = args
+        text = self.text(call, _ATOM)
+        name = type(call).__name__
+        single = name.startswith("network ") and not self.networks[name.removeprefix("network ")][2]
+        return text if single else f"{text}[{position}]"
+
+
+def _negative(expr: Expr) -> bool:
+    if isinstance(expr, sp.Number):
+        return bool(expr.is_negative)
+    return isinstance(expr, sp.Mul) and bool(expr.args[0].is_Number and expr.args[0].is_negative)
+
+
+def _factor_order(expr: Expr) -> tuple[int, str]:
+    """Numbers and plain symbols first, sums and calls last."""
+    return (0 if expr.is_Number else 1 if expr.is_Symbol else 2 if isinstance(expr, sp.Pow) else 3, str(expr))
+
+
+def _number(value: Expr) -> tuple[str, int]:
+    if isinstance(value, sp.Rational):
+        if value.is_negative:
+            return f"-{_number(-value)[0]}", _SIGN
+        text = _fraction(value)
+        return text, _PRODUCT if "/" in text else _ATOM
+    number = float(value)
+    if not math.isfinite(number):
+        raise AssertionError("a number that is not finite reached the printer: a bug in DPL")
+    return repr(number), _ATOM if number >= 0 else _SIGN
+
+
+def _fraction(value: Expr) -> str:
+    """A positive rational: `2.0`, `0.125`, or `3/7`; always a float to Python."""
+    exact = Fraction(int(value.p), int(value.q))
+    if _decimal(value) or max(exact.numerator, exact.denominator) > 10**6:
+        return repr(float(exact))
+    return f"{exact.numerator}/{exact.denominator}"
+
+
+def _decimal(value: Expr) -> bool:
+    """Whether the number is short as a decimal."""
+    return float(Fraction(repr(float(Fraction(int(value.p), int(value.q)))))) * int(value.q) == int(value.p) and len(repr(float(value))) <= 12
+
+
+def _index(expr: Expr) -> str:
+    if type(expr).__name__ == "slice":
+        low, high = (int(a) for a in expr.args)
+        return f"{low}:" if high < 0 else f"{low}:{high + 1}"
+    return str(int(expr))
+
+
+def _shape(args: tuple[Expr, ...]) -> str:
+    return f"({', '.join(str(int(a)) for a in args)},)"
