@@ -30,6 +30,7 @@ from dpl.runtime.spec import (
     Varied,
 )
 from dpl.tasks import engine, optimisers
+from dpl.tasks import problem as problems
 from dpl.tasks.context import Context, setup
 from dpl.tasks.result import NumericalFailure, Silent
 from dpl.tasks.run import order, run_tasks
@@ -180,7 +181,7 @@ def prepared(task: Task) -> tuple[Any, ...]:
     limits = varied(ready.scenario, task)
     descent, _ = optimisers.descent(task.method)
     samples = task.counts.get("samples")
-    one = engine.problem(ready.scenario, mean_of("error"), limits, descent, 4, samples)
+    one = problems.problem(ready.scenario, mean_of("error"), limits, descent, 4, samples)
     return one, [start(ready, task, limits, 0)], ready.base
 
 
@@ -194,12 +195,12 @@ def test_chunks_change_nothing_and_one_program_serves_all():
         np.testing.assert_array_equal(other.losses, solved[0].losses)
         jax.tree.map(np.testing.assert_array_equal, other.values, solved[0].values)
     engine.minimise(problem, starts, base, engine.Schedule(21, 1e-3, 4), Silent())
-    assert engine._compiled(problem).run._cache_size() == 1  # type: ignore[attr-defined]
+    assert problems.compiled(problem).run._cache_size() == 1
 
 
 def test_an_epoch_meets_no_fixed_sample_twice():
     problem, _, _ = prepared(replace(GUNNER, counts={"samples": 10}))
-    at = jax.jit(lambda step: engine.indices_at(problem, 0, step))
+    at = jax.jit(lambda step: problems.step_indices(problem, 0, step))
     epochs = [np.concatenate([at(2 * epoch + k) for k in (0, 1)]) for epoch in range(3)]
     assert all(len(set(epoch.tolist())) == 8 and epoch.max() < 10 for epoch in epochs)
     assert epochs[0].tolist() != epochs[1].tolist()

@@ -23,7 +23,7 @@ from dpl.compiler.simplify import share
 from dpl.compiler.symbolic import INFINITY, TIME, Translator, opaque
 from dpl.language import syntax
 from dpl.language.builtins import DISTRIBUTIONS
-from dpl.language.check import bound_of
+from dpl.language.settings import bound_of
 from dpl.language.constants import constant
 from dpl.language.model import CheckedModel, Comparison, MethodUse, NetworkUse, Scope, Scoped, TaskUse, Variable
 from dpl.language.units import Unit

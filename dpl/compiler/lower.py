@@ -20,10 +20,11 @@ from dpl.compiler.structure import Relation, causalize
 from dpl.compiler.symbolic import INFINITY, TIME, Reduction, Translator, number, opaque
 from dpl.language import syntax
 from dpl.language.builtins import TIME_REDUCTIONS
-from dpl.language.check import Structure, bound_of, varying
+from dpl.language.check import Structure, varying
 from dpl.language.constants import BadConstant, NotConstant, constant
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.model import Clock, Scoped, System, Variable
+from dpl.language.settings import bound_of
 
 Expr = Any
 

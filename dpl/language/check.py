@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
 
 from dpl.language import syntax
-from dpl.language.constants import is_infinite, literal
+from dpl.language.builtins import DISTRIBUTIONS
+from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
 from dpl.language.depend import Read, reads
 from dpl.language.diagnostics import Diagnostic, Label
 from dpl.language.graph import components, cycle, match
 from dpl.language.infer import upside_down
 from dpl.language.model import Equation, Measure, NetworkUse, Scoped, System, TaskUse, Variable
-from dpl.language.settings import value_of
+from dpl.language.settings import bound_of, value_of
+from dpl.language.source import Span
 
 Unknown = tuple[Variable, int]
 """A variable, or its derivative of that order."""
@@ -97,8 +98,8 @@ def check_system(system: System, problems: list[Diagnostic]) -> None:
     _starts(structure, problems)
     _sampled(system, problems)
     _ranges(system, problems)
-    for measure in system.measures:
-        _one_number(measure, problems)
+    _constants(system, problems)
+    _static(structure, problems)
 
 
 # ---------------------------------------------------------------- equations and unknowns
@@ -267,8 +268,91 @@ def _sampled(system: System, problems: list[Diagnostic]) -> None:
             )
 
 
+def _static(structure: Structure, problems: list[Diagnostic]) -> None:
+    """Without a run nothing moves."""
+    system = structure.system
+    states = [v for v in system.variables if v.kind == "state"]
+    if system.closed and system.run_item is None and states:
+        problems.append(
+            Diagnostic(
+                "no-run",
+                f"scenario `{system.name}` has states but does not say how long it runs",
+                Label(system.item.name_span, "has no `run`"),
+                related=(Label(states[0].span, f"`{states[0].path}` moves"),),
+                help="write `run for 10 [s]`",
+            )
+        )
+
+
 # ---------------------------------------------------------------- ranges
 
+
+def _constants(system: System, problems: list[Diagnostic]) -> None:
+    """Values of consts, params and givens, and arguments of distributions, are known when the model is compiled."""
+    for variable in system.variables:
+        if variable.kind in ("const", "param", "given") and variable.value is not None:
+            _constant(variable.value, f"the value of a {variable.kind}", problems)
+        prior = variable.declaration.prior
+        if isinstance(prior, syntax.Call):
+            for argument in prior.arguments:
+                value = Scoped(argument.value, variable.scope, variable.unit)
+                _constant(value, "an argument of a distribution", problems)
+            _distribution(variable, prior, problems)
+
+
+def _constant(value: Scoped, what: str, problems: list[Diagnostic]) -> None:
+    if isinstance(value.expr, syntax.List):
+        for item in value.expr.items:
+            _constant(Scoped(item, value.scope, value.unit), what, problems)
+        return
+    if is_infinite(value.expr):
+        return
+    try:
+        constant(value)
+    except NotConstant as error:
+        problems.append(
+            Diagnostic(
+                "not-constant",
+                f"{what} must be known when the model is compiled",
+                Label(error.node.span, "is not a constant"),
+                help="a `let` may depend on anything",
+            )
+        )
+    except BadConstant as error:
+        problems.append(error.diagnostic)
+
+
+def _distribution(variable: Variable, prior: syntax.Call, problems: list[Diagnostic]) -> None:
+    """A spread is above 0, a low end below its high end."""
+    assert isinstance(prior.function, syntax.Name)
+    row = DISTRIBUTIONS.get(prior.function.id)
+    if row is None:
+        return
+    names = [n for n, _ in row.arguments]
+    given = {a.name or names[i]: a.value for i, a in enumerate(prior.arguments[: len(names)])}
+    values = {n: value_of(Scoped(e, variable.scope, variable.unit)) for n, e in given.items()}
+    for name in row.positive:
+        value = values.get(name)
+        if value is not None and value <= 0:
+            message = f"the {name} of `{row.name}` must be above 0"
+            problems.append(Diagnostic("not-positive", message, Label(given[name].span, "is not above 0")))
+    low, high = values.get("low"), values.get("high")
+    if low is not None and high is not None and not low < high:
+        message = "this range is upside down: its low end must be below its high end"
+        problems.append(Diagnostic("range-upside-down", message, Label(prior.span, "drawn from here")))
+    domain = variable.declaration.domain
+    if isinstance(domain, syntax.Range) and low is not None and high is not None:
+        ends = bound_of(variable, domain.low, domain), bound_of(variable, domain.high, domain) if domain.high else None
+        slack = 1e-9 * (high - low)
+        if (ends[0] is not None and low < ends[0] - slack) or (ends[1] is not None and high > ends[1] + slack):
+            problems.append(
+                Diagnostic(
+                    "out-of-range",
+                    f"`{variable.path}` is drawn from beyond its own range",
+                    Label(prior.span, f"reaches outside {domain.span.text}"),
+                    related=(Label(domain.span, "its range"),),
+                )
+            )
 
 def _ranges(system: System, problems: list[Diagnostic]) -> None:
     for variable in system.variables:
@@ -317,16 +401,6 @@ def _range(variable: Variable, range_: syntax.Range, problems: list[Diagnostic])
         )
 
 
-def bound_of(variable: Variable, expr: syntax.Expr, range_: syntax.Range) -> float | None:
-    """The SI value of a bound, if it is constant; infinite where it says so."""
-    if is_infinite(expr):
-        return float("-inf") if isinstance(expr, syntax.Unary) else float("inf")
-    from dpl.language.units import read_unit
-
-    unit = read_unit(range_.unit, []) if range_.unit else variable.unit
-    return value_of(Scoped(expr, variable.scope, unit))
-
-
 # ---------------------------------------------------------------- losses and what they depend on
 
 
@@ -358,10 +432,6 @@ def varying(system: System) -> set[Variable]:
     return changing
 
 
-def _one_number(measure: Measure, problems: list[Diagnostic]) -> None:
-    """Outside of reductions, a loss or metric may read only what does not change during the run."""
-
-
 def check_measures(system: System, problems: list[Diagnostic]) -> None:
     changing = varying(system)
     for measure in system.measures:
@@ -382,24 +452,22 @@ def check_measures(system: System, problems: list[Diagnostic]) -> None:
                 break
 
 
-def check_task(task: TaskUse, problems: list[Diagnostic]) -> None:
+def check_task(task: TaskUse, earlier: list[TaskUse], problems: list[Diagnostic]) -> None:
     """The objective depends on what varies, by a path with a derivative; params that must be given are."""
-    from dpl.language.settings import _TaskReader  # noqa: F401
-
     system = task.system
-    given = {path for path, _ in task.settings} | {q.path for q in task.vary}
+    found = [q.path for t in earlier if t.item.name in task.needs for q in t.vary]
+    given = {*found, *(path for path, _ in task.settings), *(q.path for q in task.vary)}
     for variable in system.variables:
         if variable.kind == "param" and variable.value is None and variable.path not in given:
-            if not any(variable.path == path for path in _varied_before(task)):
-                problems.append(
-                    Diagnostic(
-                        "param-without-value",
-                        f"`{variable.path}` has no value in scenario `{system.name}`, which `{task.item.name}` runs",
-                        Label(task.item.name_span, "needs it"),
-                        related=(Label(variable.span, "declared without a value"),),
-                        help=f"set it where its part is made, give it a default, or `vary {variable.path}`",
-                    )
+            problems.append(
+                Diagnostic(
+                    "param-without-value",
+                    f"`{variable.path}` has no value in scenario `{system.name}`, which `{task.item.name}` runs",
+                    Label(task.item.name_span, "needs it"),
+                    related=(Label(variable.span, "declared without a value"),),
+                    help=f"set it where its part is made, give it a default, or `vary {variable.path}`",
                 )
+            )
     if task.objective is None or not task.vary:
         return
     measures = [m for m in system.measures if _names(task.objective.value, m)]
@@ -431,16 +499,10 @@ def check_task(task: TaskUse, problems: list[Diagnostic]) -> None:
             )
 
 
-def _varied_before(task: TaskUse) -> tuple[str, ...]:
-    return tuple(task.needs) and ()
-
-
 def _names(expr: syntax.Expr, measure: Measure) -> bool:
-    from dpl.language.infer import children
-
     if isinstance(expr, syntax.Name):
         return expr.id == measure.item.name
-    return any(_names(c, measure) for c in children(expr))
+    return any(_names(c, measure) for c in syntax.children(expr))
 
 
 def _reached(system: System, measures: list[Measure]) -> tuple[set[str], set[str]]:
@@ -472,10 +534,3 @@ def _reached(system: System, measures: list[Measure]) -> tuple[set[str], set[str
             waiting += [(r.what, smooth and not r.flat) for r in reads(value)]
     nodes = [n for n in reached if isinstance(n, Variable | NetworkUse)]
     return {n.path for n in nodes}, {n.path for n in nodes if reached[n]}
-
-
-def exact_steps(value: Fraction) -> float:
-    return float(value)
-
-
-__all__ = ["Structure", "bound_of", "check_measures", "check_system", "check_task", "literal", "unknown_text", "varying"]

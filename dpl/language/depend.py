@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
 from dpl.language.elaborate import target_of
-from dpl.language.infer import children, function_scope
+from dpl.language.infer import function_scope
 from dpl.language.model import Bound, FunctionUse, Measure, NetworkUse, Scope, Scoped, Variable
 
 
@@ -57,7 +57,7 @@ def _reads(expr: syntax.Expr, scope: Scope, order: int, flat: bool, reduced: boo
         case syntax.Call(syntax.Name(name), arguments):
             yield from _call(name, arguments, scope, order, flat, reduced)
         case _:
-            for child in children(expr):
+            for child in syntax.children(expr):
                 yield from _reads(child, scope, order, flat, reduced)
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import prod
 from typing import assert_never
 
 from dpl.language import syntax
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
-from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
+from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean
 from dpl.language.model import (
     Clock,
     Equation,
@@ -27,6 +28,10 @@ from dpl.language.model import (
 from dpl.language.resolve import Namespace, duplicate_name, keyword
 from dpl.language.source import Span
 from dpl.language.units import Unit, read_unit
+
+
+MOST_PARTS = 5_000
+MOST_CELLS = 10_000_000
 
 
 def elaborate(item: syntax.Scenario | syntax.Model, space: Namespace, problems: list[Diagnostic]) -> System:
@@ -53,8 +58,9 @@ class _Elaborator:
 
     def build(self, space: Namespace) -> System:
         item = self.item
-        root = Scope("", item, self.file_scope(space))
+        root = Scope("", item, None)
         self.system = System(item.name, item.doc, item, root)
+        root.file = self.file_scope(space)
         if isinstance(item, syntax.Model):
             root.clock = self.clock(item.every, root)
         inherited, own = self.bodies(item, space)
@@ -163,8 +169,7 @@ class _Elaborator:
                 case syntax.Declaration():
                     if statement.kind == "noise":
                         self.problems.append(unsupported("`noise` is", statement.span))
-                    else:
-                        self.system.variables.append(self.variable(statement, scope))
+                    self.system.variables.append(self.variable(statement, scope))
                 case syntax.Network():
                     use = NetworkUse(scope.join(statement.name), statement, scope)
                     self.bind(scope, statement.name, statement.name_span, use)
@@ -190,8 +195,7 @@ class _Elaborator:
         scope.names[name] = binding
 
     def variable(self, item: syntax.Declaration, scope: Scope) -> Variable:
-        kind = item.kind
-        assert kind != "noise"
+        kind = "input" if item.kind == "noise" else item.kind
         unit = read_unit(item.unit, self.problems) if item.unit else None
         variable = Variable(scope.join(item.name), kind, item, scope, unit)
         self.bind(scope, item.name, item.name_span, variable)
@@ -209,6 +213,8 @@ class _Elaborator:
             self.misplaced(f"`limit` saturates an input; a {kind} has a range: `in low..high`", item.limit.span)
         if item.log and kind not in ("param", "given"):
             self.misplaced(f"`log` belongs on the range of a param or given, not of a {kind}", item.span)
+        if isinstance(item.domain, syntax.List) and not item.domain.items:
+            self.problems.append(Diagnostic("empty-list", "a list has at least one item", Label(item.domain.span, "has none")))
         if isinstance(item.domain, syntax.List) and kind != "given":
             self.misplaced(f"a list of values belongs on a given, not on a {kind}", item.domain.span)
         if item.limit_method not in (None, "straight_through"):
@@ -245,6 +251,9 @@ class _Elaborator:
             )
             scope.names[item.name] = Scope(scope.join(item.name), syntax.File(item.span.source, None, ()), None)
             return
+        if len(self.system.parts) >= MOST_PARTS:
+            self.problems.append(Diagnostic("too-large", f"a system has at most {MOST_PARTS:,} parts", Label(item.model_span)))
+            raise CompileError(self.problems)
         if item.model in self.building:
             chain = " -> ".join([*self.building[self.building.index(item.model) :], item.model])
             self.problems.append(
@@ -264,6 +273,7 @@ class _Elaborator:
     def clock(self, every: syntax.Expr | None, scope: Scope) -> Clock | None:
         if every is None:
             return None
+        self.system.periods.append(Scoped(every, scope))
         period = self.number(Scoped(every, scope), "a period")
         if period is None:
             return None
@@ -340,12 +350,16 @@ class _Elaborator:
         sizes: list[int] = []
         for expr in item.shape:
             size = self.number(Scoped(expr, variable.scope), "an array's size")
-            if size is not None and (size.denominator != 1 or not 1 <= size <= 10_000_000):
+            if size is not None and (size.denominator != 1 or size < 1):
                 self.problems.append(
                     Diagnostic("bad-size", "an array's size is a whole number from 1", Label(expr.span, "is not"))
                 )
             elif size is not None:
                 sizes.append(int(size))
+                if prod(sizes) > MOST_CELLS:
+                    sizes[-1] = 1
+                    message = f"an array holds at most {MOST_CELLS:,} numbers"
+                    self.problems.append(Diagnostic("bad-size", message, Label(expr.span, "makes it larger")))
         variable.shape = tuple(sizes)
         if item.value is not None:
             variable.value = Scoped(item.value, variable.scope, variable.unit)

@@ -16,7 +16,7 @@ from dpl.language import syntax
 from dpl.language.builtins import ACTIVATIONS, DISTRIBUTIONS, EVENT_REDUCTIONS, FUNCTIONS, RUN_REDUCTIONS, TIME_REDUCTIONS, Builtin
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite, literal
 from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean
-from dpl.language.elaborate import unsupported
+from dpl.language.elaborate import part_of, target_of, unsupported
 from dpl.language.model import Bound, FunctionUse, Measure, NetworkOptions, NetworkUse, PortType, Scope, Scoped, System, Variable
 from dpl.language.resolve import duplicate_name
 from dpl.language.source import Span
@@ -56,11 +56,14 @@ class Inference:
         self.over_runs = False
         self.calls: list[syntax.Function] = []
         self.call_scopes: list[Scope] = []  # kept alive: `bound` is keyed by identity
+        self.instants: list[Scoped] = []
+        """Times that reductions name: they must lie within the run"""
         self.spent = 0
 
     # ------------------------------------------------------------ the system
 
-    def run(self) -> None:
+    def run(self, *, everything: bool = False) -> None:
+        """Infer the whole system; with `everything`, what stands at file level too, used or not."""
         system = self.system
         file_level = [v for v in _file_variables(system) if v not in system.variables]
         for variable in (*system.variables, *file_level):
@@ -76,15 +79,32 @@ class Inference:
                 self.type_of(equation.target)
             else:
                 self.equation(equation.left, equation.right)
+        for period in system.periods:
+            self.same(self.time, self.infer(period.expr, period.scope).dimension, period.span, period.span, "time")
         with self.reducing():
             for measure in system.measures:
                 self.measure(measure)
+        if everything:
+            self.functions()
         for variable in file_level:
-            if variable in self.used:
+            if everything or variable in self.used:
                 self.declaration(variable)
                 self.type_of(variable)
         self.keep_used(file_level)
         self.settle()
+
+    def functions(self) -> None:
+        """The bodies of file-level functions, whatever their arguments are."""
+        for binding in _file_bindings(self.system):
+            if isinstance(binding, FunctionUse):
+                scope = Scope("", binding.item, binding.scope)
+                for name in binding.item.parameters:
+                    bound = Bound(Scoped(syntax.Name(name, span=binding.item.name_span), scope))
+                    scope.names[name], self.bound[id(bound)] = bound, self.open()
+                self.call_scopes.append(scope)
+                self.calls.append(binding.item)
+                self.infer(binding.item.value, scope)
+                self.calls.pop()
 
     def keep_used(self, file_level: list[Variable]) -> None:
         """Of what stands at file level, a system holds only what it uses."""
@@ -306,7 +326,11 @@ class Inference:
     def options(self, item: syntax.Network) -> NetworkOptions:
         """`hidden`, `activation` and `start zero`, with their defaults."""
         found = NetworkOptions()
+        said: set[str] = set()
         for option in item.options:
+            if option.name in said:
+                self.report("said-twice", f"`{option.name}` is said twice", option.span, "said again here")
+            said.add(option.name)
             match option.name, option.values:
                 case "hidden", sizes if all(isinstance(n, Fraction) and n.denominator == 1 and 1 <= n <= 10_000 for n in sizes) and len(sizes) <= 50:
                     found = replace(found, hidden=tuple(int(n) for n in sizes if isinstance(n, Fraction)))
@@ -543,7 +567,7 @@ class Inference:
         inner = operand
         while isinstance(inner, syntax.Prime):
             inner = inner.operand
-        variable = scope_variable(inner, scope)
+        variable = target_of(inner, scope)
         if variable is not None and variable.clock is not None and variable.kind == "state":
             self.report(
                 "sampled-derivative",
@@ -573,7 +597,7 @@ class Inference:
         record = self.record_of(expr.object, scope)
         if record is not None:
             return self.result_of(record, expr)
-        holder = scope_part(expr.object, scope)
+        holder = part_of(expr.object, scope)
         if holder is None:
             self.report_no_members(expr, scope)
             return self.open()
@@ -609,7 +633,7 @@ class Inference:
             case syntax.Call(syntax.Name(name)) if isinstance(scope.find(name), NetworkUse):
                 return self.infer(expr, scope).record
             case syntax.Name() | syntax.Member():
-                variable = scope_variable(expr, scope)
+                variable = target_of(expr, scope)
                 return self.type_of(variable).record if variable else None
             case _:
                 return None
@@ -854,6 +878,8 @@ class Inference:
             for bound in (value.start, value.until):
                 if bound is not None:
                     self.same(self.time, self.infer(bound, scope).dimension, bound.span, bound.span, "time")
+                    self.instants.append(Scoped(bound, scope))
+            self.window_fits(value, scope)
             value = value.value
         found = self.infer(value, scope)
         others = {n: self.infer(v, scope) for n, v in arguments.items()}
@@ -864,6 +890,8 @@ class Inference:
             self.number_only(found, value)
         for other, kind in others.items():
             wanted = self.time if other == "t" else found.dimension
+            if other == "t":
+                self.instants.append(Scoped(arguments[other], scope))
             self.same(wanted, kind.dimension, arguments[other].span, value.span, "time" if other == "t" else name)
         if found.shape:
             self.report("not-a-number", f"`{name}` reduces one number over time", value.span, f"is an array of {_shape(found.shape)}")
@@ -878,6 +906,16 @@ class Inference:
                 return Type(self.time)
             case _:
                 assert_never(row.result)
+
+    def window_fits(self, window: syntax.Window, scope: Scope) -> None:
+        if window.start is None or window.until is None:
+            return
+        try:
+            upside = constant(Scoped(window.start, scope)) >= constant(Scoped(window.until, scope))
+        except (NotConstant, BadConstant):
+            return
+        if upside:
+            self.report("range-upside-down", "this window ends before it begins", window.span, "written here")
 
     def run_reduction(self, expr: syntax.Call, name: str, scope: Scope) -> Type:
         arguments = self.arranged(expr.arguments, ["e", *RUN_REDUCTIONS[name][0]], expr.span, name, 0)
@@ -987,18 +1025,6 @@ def function_scope(use: FunctionUse, arguments: dict[str, Scoped], caller: Scope
     return scope
 
 
-def scope_part(expr: syntax.Expr, scope: Scope) -> Scope | None:
-    from dpl.language.elaborate import part_of
-
-    return part_of(expr, scope)
-
-
-def scope_variable(expr: syntax.Expr, scope: Scope) -> Variable | None:
-    from dpl.language.elaborate import target_of
-
-    return target_of(expr, scope)
-
-
 def first_hard(expr: syntax.Expr) -> syntax.Expr | None:
     """What the first jump or kink of an expression depends on: the argument of sign, one side of a comparison."""
     hard = ("sign", "step", "abs", "min", "max", "clip", "relu")
@@ -1008,46 +1034,15 @@ def first_hard(expr: syntax.Expr) -> syntax.Expr | None:
         case syntax.If(syntax.Compare(operands)):
             return operands[0]
         case _:
-            found = (first_hard(c) for c in children(expr))
+            found = (first_hard(c) for c in syntax.children(expr))
             return next((f for f in found if f is not None), None)
-
-
-def children(expr: syntax.Expr) -> tuple[syntax.Expr, ...]:
-    """The expressions directly within an expression."""
-    match expr:
-        case syntax.Number() | syntax.Name():
-            return ()
-        case syntax.Unary(_, operand) | syntax.Prime(operand):
-            return (operand,)
-        case syntax.Binary(_, left, right):
-            return (left, right)
-        case syntax.Compare(operands):
-            return operands
-        case syntax.If(condition, then, otherwise):
-            return (condition, then, otherwise)
-        case syntax.Call(_, arguments):
-            return tuple(a.value for a in arguments)
-        case syntax.Member(inner):
-            return (inner,)
-        case syntax.Index(inner, subscripts):
-            return (inner, *subscripts)
-        case syntax.Range(low, high):
-            return (low, *([high] if high else []))
-        case syntax.List(items):
-            return items
-        case syntax.Comprehension(value):
-            return (value,)
-        case syntax.Window(value, start, until):
-            return (value, *([start] if start else []), *([until] if until else []))
-        case _:
-            assert_never(expr)
 
 
 def has_measure(expr: syntax.Expr, scope: Scope) -> bool:
     """Whether a loss or metric is named in the expression."""
     if isinstance(expr, syntax.Name):
         return isinstance(scope.find(expr.id), Measure)
-    return any(has_measure(c, scope) for c in children(expr))
+    return any(has_measure(c, scope) for c in syntax.children(expr))
 
 
 def upside_down(range_: syntax.Range) -> Diagnostic:

@@ -98,6 +98,7 @@ def _master() -> re.Pattern[str]:
         "OPEN_DOC": r'"""[\s\S]*',
         "OPEN_STRING": r'"[^"\n]*',
         **{kind: known.patterns[kind] for kind in ("NUMBER", "NAME", "SUPERSCRIPT")},
+        "_SEP": r";[;\s]*",
         "SIGN": "|".join(re.escape(sign) for sign in longest_first),
         "STRAY": r"[\s\S]",
     }
@@ -132,6 +133,8 @@ def _scan(source: Source, problems: list[Diagnostic]) -> Iterator[Token]:
                 token.text = "1"
             elif _as_float(text) == 0:  # an exact 0e999999999 takes forever to make
                 token.text = "0"
+        elif kind == "_SEP":
+            token.text, token.end = ";", start + 1
         elif kind == "SIGN":
             if text in _FOREIGN:
                 mended, help = _FOREIGN[text]
@@ -147,7 +150,7 @@ def _scan(source: Source, problems: list[Diagnostic]) -> Iterator[Token]:
         elif kind == "STRAY":
             problems.append(stray_character(span))
             continue
-        opens_line = False
+        opens_line = kind == "_SEP" and "\n" in text
         yield token
         previous = token
 

@@ -219,6 +219,7 @@ class System:
     equations: list[Equation] = field(default_factory=list["Equation"])
     measures: list[Measure] = field(default_factory=list["Measure"])
     parts: list[Scope] = field(default_factory=list["Scope"])
+    periods: list[Scoped] = field(default_factory=list["Scoped"])
     run_item: syntax.Run | None = None
     run: RunSettings | None = None
     time: Unit = field(default_factory=Unit)

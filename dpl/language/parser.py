@@ -44,8 +44,7 @@ def parse(source: Source) -> File:
     file = _Parser(source, tokens, tree, problems).run()
     problems += tree.problems
     if file is None or problems:
-        in_order = CompileError(problems).diagnostics
-        raise CompileError(in_order[:MOST_PROBLEMS])
+        raise CompileError(sorted(problems, key=_offset)[:MOST_PROBLEMS])
     if not file.items:
         raise CompileError([empty(source)])
     return file
@@ -196,6 +195,10 @@ class _Parser:
             states.append(self.tables.states[states[-1]][rule.origin])
             if states[-1] == self.tables.end:
                 return kind == "$END"
+
+
+def _offset(problem: Diagnostic) -> int:
+    return problem.label.span.start if problem.label else 0
 
 
 def _take(rule: tables.Rule, values: list[Any]) -> list[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dpl.language import syntax
@@ -14,15 +15,19 @@ from dpl.language.model import CheckedModel, System, TaskUse
 from dpl.language.parser import parse, read
 from dpl.language.resolve import Namespace, resolve
 from dpl.language.settings import read_run, read_task
-from dpl.language.source import Source
+from dpl.language.source import Source, Span
+
+MOST_PROBLEMS = 100
 
 
 def check_source(source: Source) -> CheckedModel:
     """A text through every pass; problems of one pass stop those that need its result."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))  # the parser bounds the depth of a tree
     file = parse(source)
-    problems: list[Diagnostic] = []
+    problems = Problems()
     space = resolve(file, _parse_file, problems)
     pure = not any(_names_units(f) for f in space.files())
+    _file_level(space, pure, problems)
     systems: dict[str, System] = {}
     models: dict[str, System] = {}
     inferences: dict[str, Inference] = {}
@@ -38,11 +43,43 @@ def check_source(source: Source) -> CheckedModel:
             if task is not None:
                 tasks.append(task)
     if not _errors(problems):
-        for task in tasks:
-            check_task(task, problems)
+        for i, task in enumerate(tasks):
+            check_task(task, tasks[:i], problems)
     if _errors(problems):
-        raise CompileError(problems)
-    return CheckedModel(file, systems, models, tuple(tasks), tuple(dict.fromkeys(problems)))
+        raise CompileError(_once(problems))
+    return CheckedModel(file, systems, models, tuple(tasks), tuple(_once(problems)))
+
+
+class Problems(list[Diagnostic]):
+    """Problems as they are found; past a hundred, a file is given up."""
+
+    def append(self, problem: Diagnostic) -> None:
+        super().append(problem)
+        if len(self) > MOST_PROBLEMS:
+            raise CompileError(self)
+
+    def __iadd__(self, problems: Iterable[Diagnostic]) -> Problems:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for problem in problems:
+            self.append(problem)
+        return self
+
+
+def _file_level(space: Namespace, pure: bool, problems: list[Diagnostic]) -> None:
+    """What stands outside any block, used or not."""
+    start = Span(space.file.source, 0, 0)
+    nothing = syntax.Scenario("", start, None, None, None, (), span=start)
+    inference = Inference(elaborate(nothing, space, problems), pure, problems)
+    inference.run(everything=True)
+    check_system(inference.system, problems)
+
+
+def _once(problems: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Each problem once: what is wrong with a model is wrong with every part made from it."""
+    kept: dict[object, Diagnostic] = {}
+    for problem in problems:
+        place = (problem.label.span.source.name, problem.label.span.start, problem.label.span.end) if problem.label else None
+        kept.setdefault((problem.code, place), problem)
+    return list(kept.values())
 
 
 def _parse_file(path: Path) -> syntax.File:
@@ -50,7 +87,7 @@ def _parse_file(path: Path) -> syntax.File:
 
 
 def _system(item: syntax.Model | syntax.Scenario, space: Namespace, pure: bool, problems: list[Diagnostic]) -> Inference:
-    found: list[Diagnostic] = []
+    found = Problems()
     system = elaborate(item, space, found)
     inference = Inference(system, pure, found)
     inference.run()

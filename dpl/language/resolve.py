@@ -18,6 +18,8 @@ from dpl.language.source import Source, Span
 
 LIBRARY = Path(__file__).resolve().parent.parent / "models"
 
+MOST_IMPORTS = 100
+
 Parse = Callable[[Path], syntax.File]
 
 
@@ -72,6 +74,10 @@ class _Loader:
     def _import(self, item: syntax.Import, space: Namespace, path: Path | None, chain: tuple[Path, ...]) -> None:
         target = self._locate(item, path)
         if target is None:
+            return
+        if len(chain) > MOST_IMPORTS:
+            message = f"files import each other more than {MOST_IMPORTS} deep"
+            self.problems.append(Diagnostic("too-deep", message, Label(item.module_span, "imported here")))
             return
         if target in chain:
             names = [p.stem for p in chain[chain.index(target) :]]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from dpl.language import syntax
-from dpl.language.builtins import DECAYS, OPTIMISERS, SOLVERS, MethodRow
-from dpl.language.constants import BadConstant, NotConstant, constant, literal
+from dpl.language.builtins import DECAYS, FUNCTIONS, OPTIMISERS, RUN_REDUCTIONS, SOLVERS, MethodRow
+from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite, literal
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
 from dpl.language.elaborate import part_of, target_of, unsupported
-from dpl.language.infer import Inference, upside_down
+from dpl.language.infer import Inference, has_measure, upside_down
 from dpl.language.model import (
     Comparison,
     Measure,
@@ -63,6 +63,16 @@ def read_run(system: System, inference: Inference) -> None:
         return
     system.run = RunSettings(start, duration, unit, method, statement.span)
     _step_fits(system, inference, statement)
+    _instants_fit(system.run, inference)
+
+
+def _instants_fit(run: RunSettings, inference: Inference) -> None:
+    """Times that losses and metrics name lie within the run."""
+    for instant in inference.instants:
+        time = value_of(instant)
+        slack = 1e-9 * float(run.duration)
+        if time is not None and not run.start - slack <= time <= run.start + run.duration + slack:
+            inference.report("outside-the-run", "this time lies outside the run", instant.span, "is never reached", related=(Label(run.span, "how long it lasts"),))
 
 
 def _step_fits(system: System, inference: Inference, statement: syntax.Run) -> None:
@@ -257,6 +267,11 @@ class _TaskReader:
                     plot = tuple(p for v in values for p in self.plotted(v))
                 case _:
                     pass
+        seen: set[str] = set()
+        for quantity in vary:
+            if quantity.path in seen:
+                self.inference.report("said-twice", f"`{quantity.path}` varies already", quantity.span, "said again here")
+            seen.add(quantity.path)
         self.complete(counts, fixed, vary, objective, expectations)
         settings = tuple(s for setting in on.settings for s in self.setting(setting))
         return TaskUse(item, self.system, settings, tuple(vary), objective, objective_unit, tuple(expectations), method, counts, fixed, start, plot, self.needs(earlier))
@@ -334,11 +349,25 @@ class _TaskReader:
         low = high = None
         if item.range is not None:
             own = read_unit(item.range.unit, self.inference.problems) if item.range.unit else variable.display
+            self.inference.same(variable.dimension, own.dimension, item.range.span, variable.span, "range")
             low = self.bound(item.range.low, own, variable)
             high = self.bound(item.range.high, own, variable) if item.range.high else None
             if low is not None and high is not None and not low < high:
                 self.inference.problems.append(upside_down(item.range))
+            self.inside(variable, item.range, low, high)
         return VariedQuantity(variable.path, low, high, item.span)
+
+    def inside(self, variable: Variable, range_: syntax.Range, low: float | None, high: float | None) -> None:
+        """A task narrows a range; it does not widen it."""
+        own = variable.declaration.domain
+        if not isinstance(own, syntax.Range):
+            return
+        ends = bound_of(variable, own.low, own), bound_of(variable, own.high, own) if own.high else None
+        slack = 1e-9 * max(abs(e) for e in (low or 0.0, high or 0.0))
+        below = low is not None and ends[0] is not None and low < ends[0] - slack
+        above = high is not None and ends[1] is not None and high > ends[1] + slack
+        if below or above:
+            self.inference.report("out-of-range", f"`{variable.path}` may not leave its own range", range_.span, f"reaches outside {own.span.text}", related=(Label(own.span, "its range"),))
 
     def bound(self, expr: syntax.Expr, unit: Unit, variable: Variable) -> float | None:
         if literal(expr) is None:
@@ -366,8 +395,6 @@ class _TaskReader:
         return Unit(dimension, Fraction(1), "" if dimension.pure else str(dimension))
 
     def over_runs(self, expr: syntax.Expr, span: Span, *, number: bool):
-        from dpl.language.infer import has_measure
-
         self.inference.over_runs = True
         found = self.inference.infer(expr, self.scope)
         self.inference.over_runs = False
@@ -391,12 +418,10 @@ class _TaskReader:
         return Comparison(condition.operands, condition.ops, per_run, unit, condition.span)
 
     def first_measure(self, expr: syntax.Expr) -> Measure | None:
-        from dpl.language.infer import children
-
         if isinstance(expr, syntax.Name):
             found = self.scope.find(expr.id)
             return found if isinstance(found, Measure) else None
-        return next((m for m in map(self.first_measure, children(expr)) if m), None)
+        return next((m for m in map(self.first_measure, syntax.children(expr)) if m), None)
 
     # ------------------------------------------------------------ the rest
 
@@ -438,8 +463,6 @@ def _declared(system: System) -> set[tuple[str, int]]:
 
 def outside_reductions(expr: syntax.Expr, scope: Scope) -> bool:
     """Whether a loss or metric stands outside every reduction over runs."""
-    from dpl.language.builtins import FUNCTIONS, RUN_REDUCTIONS
-    from dpl.language.infer import children
 
     match expr:
         case syntax.Name(name):
@@ -447,12 +470,11 @@ def outside_reductions(expr: syntax.Expr, scope: Scope) -> bool:
         case syntax.Call(syntax.Name(name), arguments) if is_run_reduction(name, len(arguments)):
             return False
         case _:
-            return any(outside_reductions(c, scope) for c in children(expr))
+            return any(outside_reductions(c, scope) for c in syntax.children(expr))
 
 
 def is_run_reduction(name: str, count: int) -> bool:
     """`max(e)` reduces over runs in a task; `max(a, b)` does not."""
-    from dpl.language.builtins import FUNCTIONS, RUN_REDUCTIONS
 
     return name in RUN_REDUCTIONS and (count == 1 or name not in FUNCTIONS)
 
@@ -463,3 +485,11 @@ def value_of(value: Scoped) -> float | None:
         return float(constant(value))
     except (NotConstant, BadConstant):
         return None
+
+
+def bound_of(variable: Variable, expr: syntax.Expr, range_: syntax.Range) -> float | None:
+    """The SI value of a bound, if it is constant; infinite where it says so."""
+    if is_infinite(expr):
+        return float("-inf") if isinstance(expr, syntax.Unary) else float("inf")
+    unit = read_unit(range_.unit, []) if range_.unit else variable.unit
+    return value_of(Scoped(expr, variable.scope, unit))

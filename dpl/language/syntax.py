@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, assert_never
 
 from dpl.language.source import Source, Span
 
@@ -172,6 +172,37 @@ class Window(Node):
 Expr = (
     Number | Name | Unary | Binary | Compare | If | Call | Member | Index | Range | Prime | List | Comprehension | Window
 )
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """The expressions directly within an expression."""
+    match expr:
+        case Number() | Name():
+            return ()
+        case Unary(_, operand) | Prime(operand):
+            return (operand,)
+        case Binary(_, left, right):
+            return (left, right)
+        case Compare(operands):
+            return operands
+        case If(condition, then, otherwise):
+            return (condition, then, otherwise)
+        case Call(_, arguments):
+            return tuple(a.value for a in arguments)
+        case Member(inner):
+            return (inner,)
+        case Index(inner, subscripts):
+            return (inner, *subscripts)
+        case Range(low, high):
+            return (low, *([high] if high else []))
+        case List(items):
+            return items
+        case Comprehension(value):
+            return (value,)
+        case Window(value, start, until):
+            return (value, *([start] if start else []), *([until] if until else []))
+        case _:
+            assert_never(expr)
 
 
 # ---------------------------------------------------------------- declarations

@@ -1,4 +1,4 @@
-"""Which statement first gave a value that is not finite, when, and from what: the run is replayed and that statement named.
+"""Which statement first gave a value that is not finite, when, and from what: the run is replayed to find it.
 
 Nothing here runs unless a run has failed, so it may be slow.
 """
@@ -181,8 +181,9 @@ class _Inspector:
         self, name: str, node: ast.AST | None, line: int, time: float | None, inputs: Mapping[str, Any]
     ) -> Blame:
         last = getattr(node, "end_lineno", line) if node is not None else line
-        comment = re.search(r"#\s*(\S+:\d+)", self._lines[last - 1])
-        text = " ".join(part.split("  #")[0].strip() for part in self._lines[line - 1 : last])
+        lines = self._lines[line - 1 : last]
+        comment = re.search(r"#\s*(\S+:\d+)", " ".join(lines))
+        text = " ".join(part.split("  #")[0].strip() for part in lines)
         return Blame(name, text, comment.group(1) if comment else "", time, inputs)
 
 

@@ -1,6 +1,7 @@
 """Bounds kept by a smooth bijection: any real number on one side, the allowed interval on the other.
 
-`inward(outward(x)) = x` inside the bounds; a value on or beyond a border is first moved slightly inside, so that nothing is infinite.
+`inward(outward(x)) = x` inside the bounds; a value on or beyond a border is first moved slightly inside, so that
+nothing is infinite.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ MARGIN = 1e-6
 
 @dataclass(frozen=True)
 class Bounds:
-    """An interval [SI], open where None, on a log scale if `log`. `scale` is the size of a typical change where it has an open end."""
+    """An interval [SI], open where None, on a log scale if `log`.
+
+    `scale` is the size of a typical change where an end is open.
+    """
 
     low: float | None = None
     high: float | None = None

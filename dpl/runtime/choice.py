@@ -43,8 +43,8 @@ def _by_stiffness(fastest: float, slowest: float, duration: float) -> tuple[Meth
             "tsit5"
         ), "the rates at the start are not finite, so stiffness could not be judged: adaptive explicit steps"
     if turns > STIFF and spread > SPREAD:
-        words = f"stiff: the fastest mode decays within {1 / fastest:.3g} s, {turns:.3g} times in the run, {spread:.3g} times as fast as the slowest"
-        return Method("kvaerno5"), f"{words}: adaptive implicit steps"
+        words = f"the fastest mode decays within {1 / fastest:.3g} s, {spread:.3g} times as fast as the slowest"
+        return Method("kvaerno5"), f"stiff: {words}: adaptive implicit steps"
     return Method(
         "tsit5"
     ), f"not stiff: rates up to {fastest:.3g} /s in a run of {duration:.3g} s: adaptive explicit steps"

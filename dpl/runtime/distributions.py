@@ -1,4 +1,4 @@
-"""The distributions of the language, one row each, by what a modeller knows of them; and the draws of a scenario's givens.
+"""The distributions of the language, one row each, by what a modeller knows of them; and the draws of givens.
 
 Draw i of a given depends on the seed, the given's name and i alone.
 """
@@ -148,7 +148,7 @@ def log_density(distribution: Distribution, x: Any) -> Array:
 
 
 def draws(given: Given, seed: Any, indices: Array) -> Array:
-    """The values [SI] of a given in the runs `indices` [n]: drawn, picked from its list in turn, or its nominal value."""
+    """A given [SI] in the runs `indices` [n]: drawn, picked from its list in turn, or its nominal value."""
     if given.listed:
         return jnp.asarray(given.listed)[indices % len(given.listed)]
     if given.distribution is None:

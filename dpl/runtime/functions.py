@@ -1,6 +1,7 @@
-"""The functions of the language that `jax.numpy` lacks or whose derivatives need care. Every one follows the dtype it receives.
+"""The functions of the language that `jax.numpy` lacks or whose derivatives need care. Each follows the dtype it gets.
 
-Where the value of a function is defined, so is its derivative: at a kink it is 0 or one of the two slopes, never NaN or infinite.
+Where the value of a function is defined, so is its derivative: at a kink it is 0 or one of the two slopes, never NaN
+or infinite.
 """
 
 from __future__ import annotations
@@ -13,9 +14,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy import special
-
-from dpl.runtime.roots import linear_solve as linear_solve
-from dpl.runtime.roots import newton as newton
 
 # ---------------------------------------------------------------- roots and powers
 
@@ -93,9 +91,9 @@ def relu(x: Any) -> Array:
 
 
 def step(x: Any) -> Array:
-    """0 below 0, else 1; its derivative is 0."""
+    """1 where x is positive, else 0; its derivative is 0."""
     x = jnp.asarray(x)
-    return jnp.where(x >= 0, jnp.ones_like(x), jnp.zeros_like(x))
+    return jnp.where(x > 0, jnp.ones_like(x), jnp.zeros_like(x))
 
 
 def erf(x: Any) -> Array:
@@ -128,6 +126,13 @@ def interpolate(x: Any, xs: Any, ys: Any) -> Array:
 def choose(condition: Any, a: Any, b: Any) -> Array:
     """a where the condition holds, else b. Both are evaluated: guard the argument of what may fail."""
     return jnp.where(condition, a, b)
+
+
+def array(*elements: Any) -> Array:
+    """The elements side by side along a new first axis."""
+    shape = jnp.broadcast_shapes(*(jnp.shape(e) for e in elements))
+    dtype = jnp.result_type(*elements)
+    return jnp.stack([jnp.broadcast_to(jnp.asarray(e, dtype), shape) for e in elements])
 
 
 # ---------------------------------------------------------------- chosen derivatives

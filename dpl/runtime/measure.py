@@ -61,7 +61,7 @@ def at(series: Series, t: Any) -> Array:
 
 
 def _integral_until(series: Series, slopes: Array, t: Any) -> Array:
-    """An integral at time `t`: linear where its integrand is held, else the cubic that meets values and integrands (Hermite)."""
+    """An integral at time `t`: linear if its integrand is held, else the cubic (Hermite) through both."""
     times, values, held = series
     i = _cell(times, t)
     grid = jnp.asarray(times, values.dtype)
@@ -146,7 +146,7 @@ def _lowest(m: Measured, r: Reduction, start: Any, until: Any) -> Array:
 
 
 def _fraction(m: Measured, r: Reduction, start: Any, until: Any) -> Array:
-    """Share of the window's time in which a condition holds: by its value at grid points, averaged over each interval's ends."""
+    """Share of the window's time in which a condition holds: by its values at the ends of each grid interval."""
     begin, end = _span(m, start, until)
     series = m.recorded(r)
     truth = series.values.astype(m.solution.totals[0].dtype if m.solution.totals else float)

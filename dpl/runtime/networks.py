@@ -1,7 +1,7 @@
 """Learnable functions: weights from a key, and values from weights. Inputs and outputs in SI.
 
-A declared range is scaled to [-1, 1] on the way in and kept by a squash on the way out; without a range, values are taken in the
-declared unit. Under `vmap` each layer is one matrix product.
+A declared range is scaled to [-1, 1] on the way in and kept by a squash on the way out; without a range, values are
+taken in the declared unit. Under `vmap` each layer is one matrix product.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def fixed(run: Run, method: Method) -> Plan:
 
 
 def adaptive(run: Run, points: int) -> Plan:
-    """Intervals between ticks (the whole run without clocks), each with its share of about `points` recording points."""
+    """Intervals between ticks (or the whole run), each with its share of about `points` recording points."""
     base = run.duration if run.base is None else min(run.base, run.duration)
     share = points * base / run.duration
     nearest = round(share)

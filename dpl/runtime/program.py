@@ -1,7 +1,7 @@
-"""A compiled file as functions: from the source text that the compiler wrote to a `Program` of scenarios that can be evaluated.
+"""A compiled file as functions: from the source that the compiler wrote to a `Program` of scenarios to evaluate.
 
-Outside this module's classes all numbers are SI; what a user passes or reads is in declared units. A changed value of a param, given
-or start never retraces anything.
+Outside this module's classes all numbers are SI; what a user passes or reads is in declared units. A changed value of
+a param, given or start never retraces anything.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import types
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, cast
@@ -31,8 +32,9 @@ from dpl.runtime.spec import Given, Method, Module, Network, Param, Start, Task,
 class Program:
     """A compiled file with the current values of its params and networks.
 
-    `values` [SI] is the store that tasks change: by dotted name; where two scenarios declare different things by one name,
-    by `Scenario.name`. What is declared once (a network of the file, a part's own net) is shared by the scenarios that use it.
+    `values` [SI] is the store that tasks change: by dotted name; where two scenarios declare different things by one
+    name, by `Scenario.name`. What is declared once (a network of the file, a part's own net) is shared by the
+    scenarios that use it.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Scenario:
         self.program, self.spec, self.name = program, spec, spec.name
         self.keys: dict[str, str] = {d.name: program.register(spec.name, d) for d in (*spec.params, *spec.networks)}
         self._params: dict[str, Param | Network] = {d.name: d for d in (*spec.params, *spec.networks)}
-        self._givens: dict[str, Given] = {g.name: g for g in spec.givens}
+        self._givens: dict[str, Given] = {g.name: _with_nominal(g) for g in spec.givens}
         self._starts: dict[str, Start] = {s.name: s for s in spec.starts}
         self._chosen: tuple[Method, str] | None = None
         self.traces: Counter[str] = Counter()
@@ -127,7 +129,7 @@ class Scenario:
         givens: Mapping[str, Any] | None = None,
         starts: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Every value [SI] that a run reads: those given [declared units], the current ones else. Works on traced values too."""
+        """Every value [SI] that a run reads: those given [declared units], else the current ones. May be traced."""
         stored: dict[str, Any] = {name: self.program.values[key] for name, key in self.keys.items()}
         stored |= {name: np.asarray(g.value) for name, g in self._givens.items()}
         stored |= {name: np.asarray(s.value, float) for name, s in self._starts.items()}
@@ -174,7 +176,7 @@ class Scenario:
         return {m.name: results[m.name] / m.unit.scale for m in self.spec.measures}
 
     def measures_si(self, values: Values, mode: Mode = "reverse") -> tuple[dict[str, Array], Array]:
-        """Every loss and metric [SI] of one run, and its status (`solve.OK` and others). Pure; tasks map it over runs."""
+        """Every loss and metric [SI] of one run, and its status (`solve.OK`, …). Pure; tasks map it over runs."""
         self.method  # noqa: B018  chosen here, outside any trace
         return self._measures(dict(values), mode=mode)
 
@@ -263,6 +265,14 @@ class Scenario:
 
             self._trajectories[points] = jax.jit(traced)
         return self._trajectories[points]
+
+
+def _with_nominal(given: Given) -> Given:
+    """The given with its nominal value: its own, else the median of what it is drawn from."""
+    if given.value is not None or given.distribution is None:
+        return given
+    family = distributions.FAMILIES[given.distribution.name]
+    return replace(given, value=float(family.median(*given.distribution.arguments)))
 
 
 def _finished(results: dict[str, Array], status: Array) -> tuple[dict[str, Array], Array]:

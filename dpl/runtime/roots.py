@@ -1,7 +1,7 @@
-"""Equations that the compiler could not solve by formula: small linear systems, and Newton's method with exact derivatives.
+"""Equations without a formula: small linear systems, and Newton's method with exact derivatives.
 
-The derivative of a root is that of the implicit function, in forward and reverse mode and at any order; it does not depend on the
-number of iterations. A root that is not found is NaN, which the run reports.
+The derivative of a root is that of the implicit function, in forward and reverse mode and at any order; it does not
+depend on the number of iterations. A root that is not found is NaN, which the run reports.
 """
 
 from __future__ import annotations
@@ -62,13 +62,14 @@ def _cramer3(rows: Sequence[Sequence[Any]], right: Sequence[Any]) -> tuple[Array
 
 
 def newton(residual: Callable[[Any], Any], guess: Any, low: Any = None, high: Any = None) -> Any:
-    """The root of `residual` nearest in Newton's way to `guess`; a tuple of numbers, a number or a 1-D array, as the guess is.
+    """The root of `residual` that Newton finds from `guess`; a tuple of numbers, a number or a 1-D array, as the guess.
 
     Args:
         residual: maps the unknowns to as many numbers that are to be zero.
         guess: where the search begins (moved between the bounds).
         low: lower bounds, shaped as the unknowns (or None, as may be their entries).
-        high: upper bounds. One unknown between two bounds over which the residual changes sign is bracketed, and so is found.
+        high: upper bounds. One unknown between two bounds over which the residual changes sign is bracketed, and so
+        is found.
     """
     start, restore = _flatten(guess)
     lower, upper = _bound(low, start, -math.inf), _bound(high, start, math.inf)
@@ -77,8 +78,8 @@ def newton(residual: Callable[[Any], Any], guess: Any, low: Any = None, high: An
         return _flatten(residual(restore(u)))[0].astype(u.dtype)
 
     def solve(f: Callable[[Array], Array], u: Array) -> Array:
-        bracketed = start.shape[0] == 1 and low is not None and high is not None
-        return (_bracketed if bracketed else _damped)(f, jnp.clip(u, lower, upper), lower, upper)
+        search = _bracketed if start.shape[0] == 1 and _given(low) and _given(high) else _damped
+        return search(f, jnp.clip(u, lower, upper), lower, upper)
 
     return restore(lax.custom_root(flat, start, solve, _tangent_solve))
 
@@ -96,6 +97,12 @@ def _flatten(value: Any) -> tuple[Array, Callable[[Array], Any]]:
 
 def _has_dtype(values: Sequence[Any]) -> bool:
     return any(jnp.issubdtype(getattr(v, "dtype", jnp.int32), jnp.floating) for v in values)
+
+
+def _given(bound: Any) -> bool:
+    """Whether the bound of a single unknown is there and finite, as far as can be known before the run."""
+    value = bound[0] if isinstance(bound, (tuple, list)) else bound
+    return value is not None and not (isinstance(value, (int, float)) and math.isinf(value))
 
 
 def _bound(bound: Any, like: Array, open_end: float) -> Array:

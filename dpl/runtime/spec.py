@@ -106,7 +106,7 @@ class Measure:
 class Port:
     """An argument or result of a network with its declared range, if any; `high` may be infinite (`in 0..`).
 
-    `scale` is that of the declared unit: where no range says how large the values are, they are of order one in that unit.
+    `scale` is that of the declared unit: where no range says how large values are, they are of order one in it.
     """
 
     name: str

@@ -1,12 +1,14 @@
 """Sampled blocks: what happens at a tick, and what has to be carried from one to the next.
 
-At base tick i the clocks that are due first let their states take their pending `next` values; then their groups are evaluated in the
-given order on these states. Between ticks a sampled state and a held output read as of the latest tick.
+At base tick i the clocks that are due first let their states take their pending `next` values; then their groups are
+evaluated in the given order on these states. Between ticks a sampled state and a held output read as of the latest
+tick.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -63,10 +65,8 @@ class Ticker:
 
 def _committed(clocks: Sequence[Clock], i: Any, z: Tuple, pending: Tuple) -> Tuple:
     every = {index: clock.every for clock in clocks for index in clock.states}
-    return tuple(
-        jax.tree.map(lambda new, old, k=every.get(n, 1): jnp.where(i % k == 0, new, old), pending[n], z[n])
-        for n in range(len(z))
-    )
+    due = [i % every.get(n, 1) == 0 for n in range(len(z))]
+    return tuple(jax.tree.map(partial(jnp.where, now), new, old) for now, new, old in zip(due, pending, z, strict=True))
 
 
 def _evaluated(

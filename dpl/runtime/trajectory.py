@@ -1,4 +1,4 @@
-"""What `simulate` shows: every observed quantity on an output grid, and what the run has to say about ranges and limits.
+"""What `simulate` shows: every observed quantity on an output grid, and notes about ranges and limits.
 
 The output grid never changes a measure: those are taken on the solver's own points.
 """
@@ -54,7 +54,7 @@ def trajectory(
 
 
 def _on_grid(p: Problem, plan: Plan, series: Point, times: np.ndarray) -> Point:
-    """The run at the output times: at steps as it is, between them by cubic Hermite interpolation; sampled values as last set."""
+    """The run at the output times: as it is at steps, cubic Hermite between them; sampled values as last set."""
     steps = plan.grid()
     slack = 1e-9 * plan.base
     left = np.clip(np.searchsorted(steps, times + slack, side="right") - 1, 0, len(steps) - 1)

@@ -11,7 +11,8 @@ import numpy as np
 
 from dpl.runtime import blame
 from dpl.runtime.program import Scenario
-from dpl.tasks.engine import NotFinite, Problem, indices_at
+from dpl.tasks.engine import NotFinite
+from dpl.tasks.problem import Problem, step_indices
 from dpl.tasks.result import NumericalFailure, Quantity, Sample, declared, number
 from dpl.tasks.sampling import drawn, sample
 
@@ -20,7 +21,7 @@ Values = Mapping[str, Any]
 
 def explain(task: str, problem: Problem, base: Values, seed: int, found: NotFinite) -> NumericalFailure:
     """The failure with the first run of its batch whose own loss or gradient is not finite."""
-    indices = indices_at(problem, seed, found.step)
+    indices = step_indices(problem, seed, found.step)
     givens = drawn(problem.scenario, problem.pinned, seed, indices)
     losses, gradients = (np.asarray(x) for x in _each_run(problem, base, found.values, givens, indices))
     bad = ~losses if not losses.all() else ~gradients

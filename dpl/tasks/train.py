@@ -19,6 +19,7 @@ from dpl.runtime.bounds import Bounds
 from dpl.runtime.program import Program, Scenario
 from dpl.runtime.spec import Network, Objective, Param, Task
 from dpl.tasks import engine, optimisers
+from dpl.tasks import problem as problems
 from dpl.tasks.context import Context, Setup, setup
 from dpl.tasks.failure import explain
 from dpl.tasks.result import Quantity, Result, declared
@@ -63,7 +64,7 @@ def train(program: Program, task: Task, context: Context) -> Trained:
     plan = counts(task, ready)
     limits = varied(ready.scenario, task)
     pinned = ready.pinned - {name for name, _ in limits}
-    problem = engine.problem(
+    problem = problems.problem(
         ready.scenario, task.objective, limits, descent, plan.batch, plan.samples, plan.starts, pinned
     )
     starts = [start(ready, task, limits, k) for k in range(plan.starts)]
