@@ -16,12 +16,14 @@ from dpl.cli import diagnose
 from dpl.cli import run as run_command
 from dpl.cli.codes import BROKEN_PIPE, DONE, FAILED, INTERRUPTED, NUMERICAL, WRONG
 from dpl.cli.main import main
+from dpl.language import check as language_check
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.source import Source, Span
 
 HEAVY = ("jax", "sympy", "rich", "lark", "numpy", "optax", "diffrax")
 
 compiler = pytest.mark.skipif(find_spec("dpl.compiler.driver") is None, reason="the compiler is not there yet")
+settable = pytest.mark.skipif(not hasattr(language_check, "setting"), reason="the language reads no settings yet")
 
 
 # ---------------------------------------------------------------- light
@@ -345,15 +347,42 @@ verify deeper { on Bowl; samples 20; expect mean(height) < 10 [cm^2] }
 def test_a_text_runs_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "bowl.dpl"
     file.write_text(TEXT)
-    assert main(["run", str(file), "deep", "--json", "--set", "x=200 [cm]"]) == DONE
+    assert main(["run", str(file), "deep", "--json"]) == DONE
     train, verify = json.loads(capsys.readouterr().out)["tasks"]
-    assert train["loss"]["history"][0] == pytest.approx(1.3, abs=0.5) and verify["status"] == "done"
-    assert train["params"]["x"]["value"] == pytest.approx(3.0, abs=0.05)
+    assert train["params"]["x"]["value"] == pytest.approx(3.0, abs=0.05) and verify["status"] == "done"
     assert main(["run", str(file), "deeper"]) == FAILED
+    assert main(["run", str(file), "look", "--out", str(tmp_path / "out")]) == DONE
+    assert (tmp_path / "out" / "look.csv").read_text().startswith("time")
+
+
+@compiler
+@settable
+def test_settings_are_read_as_the_language_reads_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "bowl.dpl"
+    file.write_text(TEXT)
+    assert main(["run", str(file), "look", "--json", "--set", "x=200 [cm]", "--set", "load=0"]) == DONE
+    assert json.loads(capsys.readouterr().out)["tasks"][0]["measures"]["height"]["value"] == pytest.approx(1.0)
     assert main(["run", str(file), "--set", "y=2"]) == WRONG
     assert main(["run", str(file), "--set", "x=2 [s]"]) == WRONG
-    assert main(["run", str(file), "look", "--out", str(tmp_path / "out")]) == DONE
-    assert (tmp_path / "out" / "look.csv").is_file()
+
+
+@compiler
+def test_a_failure_is_traced_to_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "bowl.dpl"
+    file.write_text(TEXT.replace("(x - 3 [m])² + load²", "log(x/(1 [m]) - 1 - load/(1 [m]))").replace(" in 0..10", ""))
+    assert main(["run", str(file), "learn"]) == NUMERICAL
+    err = capsys.readouterr().err
+    assert "the loss is not finite at step 0" in err and "bowl.dpl:5" in err
+
+
+@compiler
+def test_stages_and_the_emitted_module(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file, out = tmp_path / "bowl.dpl", tmp_path / "bowl.py"
+    file.write_text(TEXT)
+    assert main(["emit", str(file), "-o", str(out)]) == DONE
+    capsys.readouterr()
+    assert main(["show", str(file), "--stage", "jax"]) == DONE
+    assert capsys.readouterr().out == out.read_text()
 
 
 @compiler

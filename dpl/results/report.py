@@ -38,7 +38,7 @@ def scenario(one: Scenario) -> list[Block]:
     """What was chosen for a scenario because the text does not say."""
     lines = list(one.spec.defaults)
     if one.spec.run is not None:
-        lines.append(f"{one.method.name}: {one.explanation}")
+        lines.append(f"solver {one.method.name} ({one.explanation})")
     return [f"{one.spec.name}: {'; '.join(lines)}"] if lines else []
 
 

@@ -79,7 +79,7 @@ def newton(residual: Callable[[Any], Any], guess: Any, low: Any = None, high: An
 
     def solve(f: Callable[[Array], Array], u: Array) -> Array:
         search = _bracketed if start.shape[0] == 1 and _given(low) and _given(high) else _damped
-        return search(f, jnp.clip(u, lower, upper), lower, upper)
+        return search(f, _inside(u, lower, upper), lower, upper)
 
     return restore(lax.custom_root(flat, start, solve, _tangent_solve))
 
@@ -97,6 +97,11 @@ def _flatten(value: Any) -> tuple[Array, Callable[[Array], Any]]:
 
 def _has_dtype(values: Sequence[Any]) -> bool:
     return any(jnp.issubdtype(getattr(v, "dtype", jnp.int32), jnp.floating) for v in values)
+
+
+def _inside(u: Array, low: Array, high: Array) -> Array:
+    """A guess beyond a bound is mirrored at it."""
+    return jnp.clip(jnp.where(u > high, 2 * high - u, jnp.where(u < low, 2 * low - u, u)), low, high)
 
 
 def _given(bound: Any) -> bool:
@@ -153,18 +158,23 @@ def _tolerance(dtype: Any) -> float:
 def _damped(f: Callable[[Array], Array], u: Array, low: Array, high: Array) -> Array:
     """Newton with step halving until the residual falls, projected on the bounds."""
     size = lambda v: jnp.max(jnp.abs(v))  # noqa: E731
-    move, value = _step_of(f, u)
-    none = jnp.zeros((), bool)
+
+    def step_of(u: Array) -> tuple[Array, Array]:
+        move, value = _step_of(f, u)
+        aside = jnp.where(u >= high, -0.1, 0.1) * jnp.maximum(jnp.abs(u), 1.0)  # off a point without a slope
+        return jnp.where(jnp.isfinite(move), move, aside), value
+
+    move, value = step_of(u)
     one = jnp.ones((), u.dtype)
     first = _Search(u, move, value, one, size(u), jnp.all(value == 0), jnp.zeros((), jnp.int32))
 
     def advance(s: _Search) -> _Search:
         trial = jnp.clip(s.u + s.damping * s.move, low, high)
         scale = jnp.maximum(size(trial), 0.5 * s.scale)
-        small = size(trial - s.u) <= _tolerance(u.dtype) * scale
-        move, value = _step_of(f, trial)
-        better = (size(value) < size(s.value)) & jnp.all(jnp.isfinite(move))
-        done = jnp.where(small, s.damping == 1.0, none) | jnp.all(value == 0)
+        small = size(s.move) <= _tolerance(u.dtype) * scale
+        move, value = step_of(trial)
+        better = size(value) < size(s.value)
+        done = small | jnp.all(value == 0)
         keep = better | done
         damping = jnp.where(better, jnp.minimum(one, 2 * s.damping), 0.5 * s.damping)
         pick = lambda new, old: jnp.where(keep, new, old)  # noqa: E731
