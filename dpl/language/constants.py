@@ -72,18 +72,22 @@ def constant(value: Scoped) -> Number:
     bare = literal(value.expr)
     if bare is not None:
         return scaled(bare, value.unit)
-    return _evaluate(value.expr, value.scope, 0)
+    return _evaluate(value.expr, value.scope, ())
 
 
-def _evaluate(expr: syntax.Expr, scope: Scope, depth: int) -> Number:
-    if depth > 100:
-        raise NotConstant(expr)
+Chain = tuple[Variable, ...]
+"""The consts whose values are being computed"""
+
+
+def _evaluate(expr: syntax.Expr, scope: Scope, chain: Chain) -> Number:
     try:
-        result = _compute(expr, scope, depth)
-    except (OverflowError, ZeroDivisionError, ValueError):
+        result = _compute(expr, scope, chain)
+    except OverflowError:
+        raise BadConstant(too_large(expr)) from None
+    except (ZeroDivisionError, ValueError):
         raise BadConstant(_no_value(expr)) from None
     if not isinstance(expr, syntax.Name) and not _usable(result):
-        raise BadConstant(too_large(expr) if math.isinf(result) or abs(result) >= LARGEST else _no_value(expr))
+        raise BadConstant(too_large(expr))
     return result
 
 
@@ -91,7 +95,7 @@ def _usable(value: Number) -> bool:
     return math.isfinite(value) and abs(value) < LARGEST
 
 
-def _compute(expr: syntax.Expr, scope: Scope, depth: int) -> Number:
+def _compute(expr: syntax.Expr, scope: Scope, chain: Chain) -> Number:
     match expr:
         case syntax.Number(value, unit):
             return scaled(value, read_unit(unit, [])) if unit else value
@@ -102,29 +106,39 @@ def _compute(expr: syntax.Expr, scope: Scope, depth: int) -> Number:
         case syntax.Name("period") if scope.clock:
             return scope.clock.period
         case syntax.Name(name):
-            return _named(expr, scope.find(name), depth)
+            return _named(expr, scope.find(name), chain)
         case syntax.Unary("-", operand):
-            return -_evaluate(operand, scope, depth + 1)
+            return -_evaluate(operand, scope, chain)
+        case syntax.Binary("/", left, right):
+            above, below = _evaluate(left, scope, chain), _evaluate(right, scope, chain)
+            if below == 0:
+                raise BadConstant(division_by_zero(right))
+            return above / below
         case syntax.Binary(op, left, right) if op in _ARITHMETIC:
-            return _ARITHMETIC[op](_evaluate(left, scope, depth + 1), _evaluate(right, scope, depth + 1))
+            return _ARITHMETIC[op](_evaluate(left, scope, chain), _evaluate(right, scope, chain))
         case syntax.Call(syntax.Name(name), arguments) if name in _MATH and scope.find(name) is None:
-            return _MATH[name](*(float(_evaluate(a.value, scope, depth + 1)) for a in arguments))
+            return _MATH[name](*(float(_evaluate(a.value, scope, chain)) for a in arguments))
         case syntax.Member(syntax.Name(name), member):
             part = scope.find(name)
             if isinstance(part, Scope):
-                return _named(expr, part.names.get(member), depth)
+                return _named(expr, part.names.get(member), chain)
             raise NotConstant(expr)
         case _:
             raise NotConstant(expr)
 
 
-def _named(expr: syntax.Expr, binding: object, depth: int) -> Number:
+def _named(expr: syntax.Expr, binding: object, chain: Chain) -> Number:
     match binding:
         case Variable(kind="const", value=Scoped() as value):
-            bare = literal(value.expr)
-            return scaled(bare, value.unit) if bare is not None else _evaluate(value.expr, value.scope, depth + 1)
+            if binding in chain:
+                raise BadConstant(_circular(binding, chain))
+            if binding.folded is None:
+                bare = literal(value.expr)
+                found = scaled(bare, value.unit) if bare is not None else _evaluate(value.expr, value.scope, (*chain, binding))
+                binding.folded = found
+            return binding.folded
         case Bound(value):
-            return _evaluate(value.expr, value.scope, depth + 1)
+            return _evaluate(value.expr, value.scope, chain)
         case _:
             raise NotConstant(expr)
 
@@ -139,15 +153,10 @@ def _power(base: Number, exponent: Number) -> Number:
     return result
 
 
-def _divide(a: Number, b: Number) -> Number:
-    return a / b
-
-
 _ARITHMETIC: dict[str, Callable[[Number, Number], Number]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
-    "/": _divide,
     "^": _power,
 }
 _MATH: dict[str, Callable[..., float]] = {
@@ -170,6 +179,20 @@ def too_large(expr: syntax.Expr) -> Diagnostic:
         "number-too-large",
         "this number is too large to compute with",
         Label(expr.span, "has a magnitude above 1e150, in SI units"),
+    )
+
+
+def division_by_zero(expr: syntax.Expr) -> Diagnostic:
+    return Diagnostic("no-value", "a division by 0 has no value", Label(expr.span, "is 0"))
+
+
+def _circular(variable: Variable, chain: Chain) -> Diagnostic:
+    ring = [*chain[chain.index(variable) :], variable]
+    assert variable.value is not None
+    return Diagnostic(
+        "constant-cycle",
+        "these constants define each other: " + " -> ".join(f"`{v.path}`" for v in ring),
+        Label(variable.value.span, f"`{variable.path}` waits for itself"),
     )
 
 

@@ -51,6 +51,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     return f"did you mean `{close[0]}`?" if close else None
 
 
+def with_article(word: str) -> str:
+    """`a state`, `an input`"""
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
+
+
 def render(diagnostic: Diagnostic) -> str:
     """The diagnostic as a person reads it: message, place, the line with a caret, other places, help."""
     lines = [f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"]

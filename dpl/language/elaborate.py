@@ -13,7 +13,7 @@ from typing import assert_never
 
 from dpl.language import syntax
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
-from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean
+from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean, with_article
 from dpl.language.model import (
     Clock,
     Equation,
@@ -205,18 +205,20 @@ class _Elaborator:
     def fits_kind(self, item: syntax.Declaration, scope: Scope) -> None:
         """Refuse what the keyword does not take: a prior on a state, a limit on a param."""
         kind = item.kind
+        if kind == "noise":
+            return
         if kind == "given" and not isinstance(scope.item, syntax.Scenario):
             self.misplaced("`given` belongs in a scenario", item.span)
         if item.prior is not None and kind not in ("param", "given"):
-            self.misplaced(f"a distribution belongs on a param or given, not on a {kind}", item.prior.span)
+            self.misplaced(f"a distribution belongs on a param or given, not on {with_article(kind)}", item.prior.span)
         if item.limit is not None and kind != "input":
-            self.misplaced(f"`limit` saturates an input; a {kind} has a range: `in low..high`", item.limit.span)
+            self.misplaced(f"`limit` saturates an input; {with_article(kind)} has a range: `in low..high`", item.limit.span)
         if item.log and kind not in ("param", "given"):
-            self.misplaced(f"`log` belongs on the range of a param or given, not of a {kind}", item.span)
+            self.misplaced(f"`log` belongs on the range of a param or given, not of {with_article(kind)}", item.span)
         if isinstance(item.domain, syntax.List) and not item.domain.items:
             self.problems.append(Diagnostic("empty-list", "a list has at least one item", Label(item.domain.span, "has none")))
         if isinstance(item.domain, syntax.List) and kind != "given":
-            self.misplaced(f"a list of values belongs on a given, not on a {kind}", item.domain.span)
+            self.misplaced(f"a list of values belongs on a given, not on {with_article(kind)}", item.domain.span)
         if item.limit_method not in (None, "straight_through"):
             self.misplaced("after a limit only `straight_through` may stand", item.span)
         if item.indices:
@@ -497,7 +499,7 @@ def not_settable(target: Variable, span: Span) -> Diagnostic:
     way_out = {"const": f"declare it `param {target.declaration.name}`", "given": None}
     return Diagnostic(
         "not-settable",
-        f"`{target.path}` is a {target.kind}: only inputs, params and starts can be set from outside",
+        f"`{target.path}` is {with_article(target.kind)}: only inputs, params and starts can be set from outside",
         Label(span, "set here"),
         related=(Label(target.span, "declared here"),),
         help=way_out.get(target.kind, "declare it `input` to set it from outside"),

@@ -14,7 +14,7 @@ from typing import assert_never
 
 from dpl.language import syntax
 from dpl.language.builtins import ACTIVATIONS, DISTRIBUTIONS, EVENT_REDUCTIONS, FUNCTIONS, RUN_REDUCTIONS, TIME_REDUCTIONS, Builtin
-from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite, literal
+from dpl.language.constants import BadConstant, NotConstant, constant, division_by_zero, is_infinite, literal
 from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean
 from dpl.language.elaborate import part_of, target_of, unsupported
 from dpl.language.model import Bound, FunctionUse, Measure, NetworkOptions, NetworkUse, PortType, Scope, Scoped, System, Variable
@@ -456,6 +456,8 @@ class Inference:
         found = scope.find(expr.id)
         match found:
             case Variable():
+                if self.over_runs and found.kind != "const":
+                    self.problems.append(unknown_name(expr, scope, over_runs=True))
                 return self.type_of(found)
             case Bound(value):
                 if id(found) not in self.bound:
@@ -497,6 +499,9 @@ class Inference:
                 if scope.clock is None:
                     self.report("no-period", "`period` has a meaning only in a block with a clock", expr.span, "used here", help="write `every 10 [ms]` after the block's name")
                 return Type(self.time)
+            case name if name in FUNCTIONS or name in TIME_REDUCTIONS:
+                self.report("function-as-value", f"`{name}` is a function: call it, `{name}(…)`", expr.span, "used here")
+                return self.open()
             case _:
                 self.problems.append(unknown_name(expr, scope, over_runs=self.over_runs))
                 return self.open()
@@ -526,7 +531,7 @@ class Inference:
     def no_zero_division(self, expr: syntax.Binary, scope: Scope) -> None:
         try:
             if constant(Scoped(expr.right, scope)) == 0:
-                self.report("no-value", "a division by 0 has no value", expr.right.span, "is 0")
+                self.problems.append(division_by_zero(expr.right))
         except (NotConstant, BadConstant):
             pass
 
@@ -749,6 +754,8 @@ class Inference:
     def network_call(self, expr: syntax.Call, use: NetworkUse, scope: Scope) -> Type:
         self.used.add(use)
         ports = {p.name: p for p in use.inputs}
+        if len(ports) < len(use.inputs):
+            return self.open()  # two ports of one name: reported where they are declared
         for name, value in self.arranged(expr.arguments, list(ports), expr.span, use.item.name, 0).items():
             found = self.infer(value, scope)
             self.number_only(found, value)
@@ -864,6 +871,9 @@ class Inference:
 
     def time_reduction(self, expr: syntax.Call, name: str, scope: Scope) -> Type:
         row = TIME_REDUCTIONS[name]
+        if self.over_runs:
+            self.report("misplaced-reduction", f"`{name}` reduces over time and belongs in a loss or metric of the scenario", expr.span, "used here", help=f"declare `metric m = {expr.span.text}` there and name it here")
+            return self.open()
         if not self.reductions:
             where = "belongs in a loss or metric"
             self.report("misplaced-reduction", f"`{name}` reduces a whole run and {where}", expr.span, "used here")
@@ -921,8 +931,9 @@ class Inference:
         arguments = self.arranged(expr.arguments, ["e", *RUN_REDUCTIONS[name][0]], expr.span, name, 0)
         if not arguments:
             return self.open()
+        before = len(self.problems)
         found = self.infer(arguments["e"], scope)
-        if not has_measure(arguments["e"], scope):
+        if not has_measure(arguments["e"], scope) and len(self.problems) == before:
             self.report("no-measure", f"`{name}` reduces a loss or metric over runs", arguments["e"].span, "names none")
         if "share" in arguments:
             share = self.constant(Scoped(arguments["share"], scope), "a quantile's share")
@@ -1052,7 +1063,10 @@ def upside_down(range_: syntax.Range) -> Diagnostic:
 def unknown_name(node: syntax.Name, scope: Scope, *, over_runs: bool = False) -> Diagnostic:
     where = "is no loss or metric of the scenario" if over_runs else "is not declared here"
     known = [*scope.known(), *(() if over_runs else ("time", "π", "pi", "inf"))]
-    return Diagnostic("unknown-name", f"`{node.id}` {where}", Label(node.span, "used here"), help=did_you_mean(node.id, known))
+    help_text = did_you_mean(node.id, known)
+    if over_runs and help_text is None:
+        help_text = "declare `metric name = …` in the scenario, and name it here"
+    return Diagnostic("unknown-name", f"`{node.id}` {where}", Label(node.span, "used here"), help=help_text)
 
 
 def _file_variables(system: System) -> list[Variable]:

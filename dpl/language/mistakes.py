@@ -115,7 +115,8 @@ _ELSEWHERE = {
 
 def _opening_word(here: _Place) -> Mistake | None:
     """A statement that begins with a word that begins none here: nothing else of it was understood."""
-    read_as_name = here.place == here.start + 1 and "'" in here.accepted and here.token.kind == "NAME"
+    follows = here.token.kind == "NAME" or here.token.text in words.RESERVED
+    read_as_name = here.place == here.start + 1 and {"'", "="} & here.accepted and follows
     if here.first.kind != "NAME" or not (here.opens or read_as_name):
         return None
     word = here.first.text
@@ -195,6 +196,8 @@ def _second_equals(here: _Place) -> Diagnostic | None:
     if not any(token.text in ("=", ":=") for token in inside):
         return None
     glued = next((token for token in reversed(inside) if token.opens_line), None)
+    if any(token.text == "if" for token in inside):
+        return here.wrong("wrong-equals", "equality is `==`", "did you mean `==`?")
     help = f"a line that begins with `{glued.text}` continues the one before" if glued else "write two equations"
     return here.wrong("second-equals", f"this statement has a `{here.token.text}` already", help)
 
@@ -221,6 +224,9 @@ def _unit(here: _Place) -> Diagnostic | None:
         return here.wrong("misplaced-unit", "a unit cannot follow an expression", help)
     if token.text == "%" and before.text == "[":
         return here.wrong("misplaced-unit", f"a unit cannot follow `{here.at(-2).text}`", help)
+    if token.text in words.RESERVED - words.OPERATORS | words.ITEMS | words.CLAUSES and before.kind in ("NUMBER", "NAME"):
+        message = f"`{token.text}` begins a statement, but the one before it has not ended"
+        return here.wrong("missing-separator", message, "begin a new line, or write `;` between them")
     if before.kind == "NUMBER" and (token.kind == "NAME" or token.text == "%") and token.text not in words.OPERATORS:
         message = f"`{token.text}` cannot follow a number"
         number = before.text

@@ -53,6 +53,8 @@ class Variable:
     unit: Unit | None
     value: Scoped | None = None
     """const, let, output: what it equals; param, given: its default; input: what it is wired to; state: its start"""
+    folded: Fraction | float | None = None
+    """The SI value of a const, once computed"""
     wired: Span | None = None
     """Where construction or an equation set it, if anything did"""
     dimension: Dimension = PURE

@@ -203,7 +203,7 @@ def item_name(item: syntax.Item) -> tuple[str, Span]:
 def keyword(item: syntax.Item) -> str:
     """The word that opens the item."""
     match item:
-        case syntax.Declaration() | syntax.Model() | syntax.Task():
+        case syntax.Declaration() | syntax.Model():
             return item.kind
         case syntax.Function():
             return "fn"

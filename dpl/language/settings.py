@@ -9,7 +9,7 @@ from fractions import Fraction
 from dpl.language import syntax
 from dpl.language.builtins import DECAYS, FUNCTIONS, OPTIMISERS, RUN_REDUCTIONS, SOLVERS, MethodRow
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite, literal
-from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
+from dpl.language.diagnostics import Diagnostic, Label, did_you_mean, with_article
 from dpl.language.elaborate import part_of, target_of, unsupported
 from dpl.language.infer import Inference, has_measure, upside_down
 from dpl.language.model import (
@@ -320,7 +320,7 @@ class _TaskReader:
                 if found.kind in ("given", "let"):
                     self.inference.problems.append(unsupported(f"to vary a {found.kind} is", item.span))
                     return
-                self.inference.report("not-variable", f"`{found.path}` is a {found.kind}: only params and networks vary", item.span, "named here", related=(Label(found.span, "declared here"),), help="declare it `param`")
+                self.inference.report("not-variable", f"`{found.path}` is {with_article(found.kind)}: only params and networks vary", item.span, "named here", related=(Label(found.span, "declared here"),), help="declare it `param`")
             case _:
                 self.inference.report("not-variable", f"`{'.'.join(item.path)}` cannot vary", item.span, "named here")
 
@@ -381,7 +381,7 @@ class _TaskReader:
         if not isinstance(found, Variable):
             return
         if found.kind not in ("param", "state", "given"):
-            self.inference.report("not-settable", f"`{found.path}` is a {found.kind}: a task sets params, givens and starts", item.span, "set here", related=(Label(found.span, "declared here"),))
+            self.inference.report("not-settable", f"`{found.path}` is {with_article(found.kind)}: a task sets params, givens and starts", item.span, "set here", related=(Label(found.span, "declared here"),))
             return
         type_ = self.inference.infer(item.value, self.system.root)
         self.inference.same(found.dimension, type_.dimension, item.value.span, found.span, "value")

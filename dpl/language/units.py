@@ -52,13 +52,20 @@ class Dimension:
         return not self.powers
 
     def __str__(self) -> str:
-        """As one would write it in brackets: `kg*m/s^2`; unknowns as `?`."""
+        """As one would write it in brackets, with as few factors as named units allow: `V*s`; unknowns as `?`."""
         if self.pure:
             return "1"
-        if self in _NAMED:
-            return _NAMED[self]
-        order = {name: i for i, name in enumerate(BASE)}
-        powers = sorted(self.powers, key=lambda p: (order.get(p[0], 9), p[0]))
+        best, fewest = self._in_base(), len(self.powers)
+        for name, dimension in _NAMED:
+            rest = self / dimension
+            count = len(rest.powers) + 1
+            if count < fewest and (count == 1 or count <= len(self.powers) - 2):
+                best, fewest = Dimension((*rest.powers, (name, Fraction(1))))._in_base(), count
+        return best
+
+    def _in_base(self) -> str:
+        order = {name: i for i, name in enumerate((*(n for n, _ in _NAMED), *BASE))}
+        powers = sorted(self.powers, key=lambda p: (order.get(p[0], 99), p[0]))
         above = [_power(n, p) for n, p in powers if p > 0]
         below = [_power(n, -p) for n, p in powers if p < 0]
         text = "*".join(above) or "1"
@@ -179,10 +186,16 @@ _PREFIXES = {
 }  # fmt: skip
 AFFINE = {"degC": "K", "°C": "K", "degF": "K", "°F": "K"}
 
-_NAMED: dict[Dimension, str] = {
-    _N: "N", _J: "kg*m^2/s^2", _W: "W", _PA: "Pa", _V: "V", _dimension(A=1) * _dimension(s=1): "C",
-    _V / _dimension(A=1): "ohm",
-}  # fmt: skip
+_NAMED: tuple[tuple[str, Dimension], ...] = (
+    ("V", _V),
+    ("ohm", _V / _dimension(A=1)),
+    ("C", _C),
+    ("N", _N),
+    ("J", _J),
+    ("W", _W),
+    ("Pa", _PA),
+)
+"""Derived units that make a dimension shorter to write"""
 
 
 def find_unit(name: str) -> tuple[Dimension, Scale] | None:

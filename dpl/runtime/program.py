@@ -178,7 +178,7 @@ class Scenario:
     def measures_si(self, values: Values, mode: Mode = "reverse") -> tuple[dict[str, Array], Array]:
         """Every loss and metric [SI] of one run, and its status (`solve.OK`, …). Pure; tasks map it over runs."""
         self.method  # noqa: B018  chosen here, outside any trace
-        return self._measures(dict(values), mode=mode)
+        return self._measures(_strong(values), mode=mode)
 
     def _trace_measures(self, values: Values, mode: Mode) -> tuple[dict[str, Array], Array]:
         self.traces["measures"] += 1
@@ -246,7 +246,7 @@ class Scenario:
             raise ValueError(f"points must be a positive whole number, not {points!r}")
         times = trajectory.grid(self.spec, self.method, points)
         results, status = self.measures_si(values)
-        rows, ranges, also = self._trajectory(points, times)(dict(values))
+        rows, ranges, also = self._trajectory(points, times)(_strong(values))
         return Run(
             self,
             times,
@@ -289,6 +289,17 @@ def _completed(asked: Method, chosen: Method, words: str) -> tuple[Method, str]:
 
 
 # ---------------------------------------------------------------- values in and out
+
+
+def _strong(values: Values) -> dict[str, Any]:
+    """The values as arrays of a definite type, so that a Python number is no reason to trace again."""
+
+    def strong(leaf: Any) -> Any:
+        if isinstance(leaf, np.ndarray) or (isinstance(leaf, Array) and not leaf.weak_type):
+            return leaf
+        return jnp.asarray(leaf, jnp.result_type(leaf))
+
+    return {name: jax.tree.map(strong, value) for name, value in values.items()}
 
 
 def _outward(d: Param | Network | Given | Start, value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from dpl.runtime import plan as plans
@@ -377,23 +378,25 @@ def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tupl
     controller = diffrax.PIDController(rtol=rtol, atol=atol)
     adjoint = diffrax.ForwardMode() if mode == "forward" else diffrax.RecursiveCheckpointAdjoint()
     greatest = int(method.arguments.get("max_steps", GREATEST_STEPS))
-    term = diffrax.ODETerm(lambda t, y, s: p.derivative(t, y, s))
+    # Time within the interval: its ends are then known before the run, and exact.
+    term = diffrax.ODETerm(lambda within, y, tick: p.derivative(tick[0] + within, y, tick[1]))
 
     def span(
         t: Any, y: tuple[Array, ...], s: Sampled, length: float, steps: int, record: Record | None
     ) -> tuple[Any, Any, Any]:
-        end = t + length
-        ts = t + jnp.arange(steps + 1, dtype=p.dtype) * (length / steps)
-        save = diffrax.SaveAt(t1=True) if record is None else diffrax.SaveAt(ts=ts.at[-1].set(end))
+        times = np.arange(steps + 1) * (length / steps)
+        times[-1] = length
+        save = diffrax.SaveAt(t1=True) if record is None else diffrax.SaveAt(ts=jnp.asarray(times, p.dtype))
         out = diffrax.diffeqsolve(
-            term, solver, t, end, None, y, s,
+            term, solver, jnp.asarray(0, p.dtype), jnp.asarray(length, p.dtype), None, y, (t, s),
             saveat=save, stepsize_controller=controller, adjoint=adjoint, max_steps=greatest, throw=False,
         )  # fmt: skip
         ys = out.ys
         assert ys is not None
         series = None
         if record is not None:
-            series = jax.vmap(lambda t, y: record(p.point(t, y, s)))(ts[:-1], tuple(a[:-1] for a in ys))
+            ts = t + jnp.asarray(times[:-1], p.dtype)
+            series = jax.vmap(lambda t, y: record(p.point(t, y, s)))(ts, tuple(a[:-1] for a in ys))
         return tuple(a[-1] for a in ys), _status(out.result), series
 
     return span
