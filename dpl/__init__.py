@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dpl.version import __version__
+
 if TYPE_CHECKING:
     from dpl.api import CompileError, NumericalFailure, Program, compile, load
 
-__version__ = "0.1.0"
 __all__ = ["CompileError", "NumericalFailure", "Program", "__version__", "compile", "load"]
 
 

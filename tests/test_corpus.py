@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dpl import language
+from dpl.compiler.driver import compile_model
 from dpl.language.diagnostics import CompileError, Diagnostic, render
 
 BAD = Path(__file__).parent / "corpus" / "bad"
@@ -13,7 +14,9 @@ PROGRAMS = sorted(BAD.glob("[!_]*.dpl"))  # those with a leading underscore are 
 
 def diagnostics(path: Path) -> tuple[Diagnostic, ...]:
     try:
-        return language.load(path).warnings
+        model = language.load(path)
+        compile_model(model)
+        return model.warnings
     except CompileError as error:
         return error.diagnostics
 

@@ -183,7 +183,7 @@ class TestPlaces:
         for i in range(3_000):
             (folder / f"m{i}.dpl").write_text(f"from m{i + 1} import M")
         (folder / "m3000.dpl").write_text(self.OTHER)
-        assert check(folder / "main.dpl") in ("", "refused: import-depth\n")
+        assert check(folder / "main.dpl") in ("", "refused: too-deep\n")
 
 
 NAMES = """

@@ -1,4 +1,4 @@
-"""Laws of running a generated program: solvers, clocks, measures and their derivatives against what we did not write."""
+"""Laws of running a generated program: solvers, clocks, measures and their derivatives against others' work."""
 
 from dataclasses import replace
 from functools import cache
@@ -27,7 +27,13 @@ def source(name: str) -> str:
 def scenario(name: str, **changes: Any) -> program.Scenario:
     """The first scenario of a generated module, with other entries."""
     module = program.load(source(name), name).module
-    return next(iter(program.from_module(replace(module, scenarios=(replace(module.scenarios[0], **changes),)), source(name)).scenarios.values()))
+    return next(
+        iter(
+            program.from_module(
+                replace(module, scenarios=(replace(module.scenarios[0], **changes),)), source(name)
+            ).scenarios.values()
+        )
+    )
 
 
 def swing(method: str, duration: float = 2.0, **arguments: float) -> program.Scenario:
@@ -59,8 +65,8 @@ def test_a_fixed_step_method_has_its_order(method: str, order: int) -> None:
     for step in (0.01, 0.005):
         result = swing(method, 1.2, step=step).evaluate()
         errors.append([abs(float(result["end"]) - end[0]), abs(float(result["cost"]) - end[2] / 1.2)])
-    orders = np.log2(np.array(errors[0]) / np.array(errors[1]))
-    assert orders == pytest.approx(order, abs=0.25)
+    coarse, fine = np.linalg.norm(errors, axis=1)
+    assert np.log2(coarse / fine) == pytest.approx(order, abs=0.25)
 
 
 @pytest.mark.parametrize("method", ["tsit5", "dopri8", "kvaerno5"])
@@ -83,7 +89,9 @@ def test_a_large_right_hand_side_gives_the_same(monkeypatch: pytest.MonkeyPatch)
     assert float(large["end"]) == pytest.approx(float(small["end"]), rel=1e-13)
 
 
-@pytest.mark.parametrize(("method", "arguments"), [("rk4", {"step": 0.02}), ("semi_implicit", {"step": 0.02}), ("tsit5", {})])
+@pytest.mark.parametrize(
+    ("method", "arguments"), [("rk4", {"step": 0.02}), ("semi_implicit", {"step": 0.02}), ("tsit5", {})]
+)
 def test_gradients_agree_with_finite_differences(method: str, arguments: dict[str, float]) -> None:
     one = swing(method, **arguments)
 
@@ -112,7 +120,9 @@ def test_a_run_in_single_precision() -> None:
 
 def test_the_solver_is_chosen_by_stiffness() -> None:
     assert scenario("pendulum").method.name == "tsit5"
-    stiff = scenario("pendulum", rhs=lambda t, x, z, held, c: ((-1e6 * (x[0] - x[1]), -x[1]), (x[0], x[1])), **averages())
+    stiff = scenario(
+        "pendulum", rhs=lambda t, x, z, held, c: ((-1e6 * (x[0] - x[1]), -x[1]), (x[0], x[1])), **averages()
+    )
     assert stiff.method.name == "kvaerno5"
     assert "stiff" in stiff.explanation
     result = stiff.evaluate(starts={"pendulum.θ": 0.0, "pendulum.ω": 1.0})

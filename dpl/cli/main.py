@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from dpl.cli import check, emit, run, show
 from dpl.cli.codes import BROKEN_PIPE, DONE, INTERRUPTED, WRONG
+from dpl.version import __version__
 
 EPILOG = """exit codes:
   0    done, and all that was to be verified holds
@@ -76,7 +77,5 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, help="print the version")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        import dpl
-
-        print(f"dpl {dpl.__version__}")
+        print(f"dpl {__version__}")
         parser.exit(DONE)

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from dpl.cli.codes import DONE, FAILED, INTERRUPTED, NUMERICAL, WRONG
+from dpl.version import __version__
 
 if TYPE_CHECKING:
     from dpl.api import Program
@@ -81,7 +82,7 @@ def _compiled(arguments: argparse.Namespace) -> tuple[Program, dict[str, float],
 
 
 def _settings(model: CheckedModel, said: list[tuple[str, str]]) -> dict[str, float]:
-    from dpl.language.check import setting
+    from dpl.language.values import setting
 
     return {path: setting(model, path, value) for path, value in said}
 
@@ -89,13 +90,13 @@ def _settings(model: CheckedModel, said: list[tuple[str, str]]) -> dict[str, flo
 def _perform(
     arguments: argparse.Namespace, program: Program, settings: dict[str, float], began: float, warnings: list[Any]
 ) -> int:
-    import dpl
     from dpl.cli.diagnose import write_json
     from dpl.results import summary
     from dpl.tasks.result import NumericalFailure
 
     results: list[AnyResult] = []
     failure: NumericalFailure | None = None
+    interrupted = False
     try:
         for result in _results(arguments, program, settings):
             results.append(result)
@@ -103,10 +104,14 @@ def _perform(
     except NumericalFailure as found:
         failure = found
         print(f"dpl: {found}", file=sys.stderr)
+    except KeyboardInterrupt:  # while compiling: there is nothing of this task to keep
+        interrupted = True
+        print("dpl: interrupted", file=sys.stderr)
     if arguments.json:
-        document = summary.document(arguments.file, dpl.__version__, results, perf_counter() - began, failure)
-        write_json(document | {"diagnostics": warnings})
-    return NUMERICAL if failure else _code({result.status for result in results})
+        document = summary.document(arguments.file, __version__, results, perf_counter() - began, failure)
+        write_json(document | {"diagnostics": warnings} | ({"status": "interrupted"} if interrupted else {}))
+    statuses = {result.status for result in results} | ({"interrupted"} if interrupted else set())
+    return NUMERICAL if failure else _code(statuses)
 
 
 def _code(statuses: set[str]) -> int:

@@ -30,7 +30,7 @@ from dpl.language.source import Span
 from dpl.language.units import Unit, read_unit
 
 
-MOST_PARTS = 5_000
+MOST_PARTS = 1_000
 MOST_CELLS = 10_000_000
 
 

@@ -23,7 +23,9 @@ from dpl.language.source import Span
 from dpl.language.units import PURE, Dimension, Unifier, Unit, read_unit
 
 SECOND = Dimension((("s", Fraction(1)),))
-_BUDGET = 300_000
+_BUDGET = 20_000
+"""Nodes that calls of functions may expand to"""
+_MOST_ARGUMENTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -392,11 +394,11 @@ class Inference:
 
     def infer(self, expr: syntax.Expr, scope: Scope) -> Type:
         """The type of an expression; problems are reported and answered with an open type."""
-        self.spent += 1
-        if self.spent > _BUDGET:
-            raise CompileError(
-                [*self.problems, Diagnostic("too-large", "this model is too large: its functions expand without end", Label(expr.span))]
-            )
+        if self.calls:
+            self.spent += 1
+            if self.spent > _BUDGET:
+                message = "the functions of this model call each other too many times"
+                raise CompileError([*self.problems, Diagnostic("too-large", message, Label(expr.span, "expanded here"))])
         match expr:
             case syntax.Number(value, unit):
                 if unit is not None:
@@ -792,6 +794,9 @@ class Inference:
         if named is not None:
             self.report("unknown-argument", f"the arguments of `{row.name}` have no names", named.span, "given here")
         values = [a.value for a in expr.arguments]
+        if len(values) > _MOST_ARGUMENTS:
+            self.report("wrong-arguments", f"`{row.name}` takes at most {_MOST_ARGUMENTS:,} arguments", expr.function.span, f"{len(values):,} given", help="put them in an array")
+            return self.open()
         if len(values) < least or (most is not None and len(values) > most):
             count = str(least) if least == most else f"{least} or more"
             self.report("wrong-arguments", f"`{row.name}` takes {count} argument{'' if count == '1' else 's'}", expr.span, f"{len(values)} given")

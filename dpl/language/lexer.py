@@ -15,10 +15,11 @@ from dpl.language import tables, words
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.source import Source, Span
 
-MOST_CHARACTERS = 1 << 20
+MOST_CHARACTERS = 1 << 18
 MOST_NESTED = 200
 MOST_OPERATORS = 2_000
 LONGEST_NUMBER = 400
+LONGEST_NAME = 100
 
 
 @dataclass(slots=True)
@@ -122,6 +123,9 @@ def _scan(source: Source, problems: list[Diagnostic]) -> Iterator[Token]:
         if kind == "NAME":
             if not text.isascii():
                 token.text = text = unicodedata.normalize("NFKC", text)
+            if len(text) > LONGEST_NAME:
+                problems.append(long_name(Span(source, start, start + LONGEST_NAME)))
+                token.text = text = text[:LONGEST_NAME]
             if previous.text != ".":
                 token.keyword = literals.get(text)
             if previous.kind == "NUMBER" and previous.end == start:
@@ -342,6 +346,10 @@ def _ends_operand(token: Token) -> bool:
 def too_large(source: Source) -> Diagnostic:
     at_start = Label(Span(source, 0, 0))
     return Diagnostic("file-too-large", f"a file has at most {MOST_CHARACTERS:,} characters", at_start)
+
+
+def long_name(span: Span) -> Diagnostic:
+    return Diagnostic("name-too-long", f"a name has at most {LONGEST_NAME} letters", Label(span, "is longer"))
 
 
 def too_deep(span: Span) -> Diagnostic:

@@ -61,7 +61,7 @@ def _on_terminal(blocks: Iterable[Block], stream: TextIO) -> None:
     console = Console(file=stream, highlight=False)
     for block in blocks:
         if isinstance(block, str):
-            console.print(Text(block, style=_style(block)))
+            console.print(Text(block, style=_style(block)), soft_wrap=True)
             continue
         ruled = Ruled(box=box.SIMPLE_HEAD, show_header=any(block.header), pad_edge=True)
         for i, title in enumerate(block.header):

@@ -2,6 +2,8 @@
 
 Draw i of a given depends on the seed, the given's name and i alone.
 """
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 
@@ -152,7 +154,7 @@ def draws(given: Given, seed: Any, indices: Array) -> Array:
     if given.listed:
         return jnp.asarray(given.listed)[indices % len(given.listed)]
     if given.distribution is None:
-        return jnp.full(indices.shape, given.value)
+        return jnp.full(indices.shape, math.nan if given.value is None else given.value)
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(given.name.encode()))
     family, arguments = FAMILIES[given.distribution.name], given.distribution.arguments
     return jax.vmap(lambda i: family.sample(jax.random.fold_in(key, i), *arguments))(indices)

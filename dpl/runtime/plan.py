@@ -36,7 +36,7 @@ class Plan:
         """The times [s] at which each step begins, and the end."""
         step = self.base / self.steps
         ticks = self.start + np.arange(self.intervals) * self.base
-        times = [(ticks[:, None] + np.arange(self.steps) * step).ravel()]
+        times: list[np.ndarray] = [(ticks[:, None] + np.arange(self.steps) * step).ravel()]
         if self.rest_steps:
             times.append(
                 self.start + self.intervals * self.base + np.arange(self.rest_steps) * (self.rest / self.rest_steps)

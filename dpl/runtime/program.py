@@ -3,6 +3,8 @@
 Outside this module's classes all numbers are SI; what a user passes or reads is in declared units. A changed value of
 a param, given or start never retraces anything.
 """
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 
@@ -114,9 +116,9 @@ class Scenario:
         return {name: _outward(d, self.program.values[self.keys[name]]) for name, d in self._params.items()}
 
     @property
-    def givens(self) -> dict[str, float]:
-        """Nominal values [declared units]."""
-        return {name: g.value / g.unit.scale for name, g in self._givens.items()}
+    def givens(self) -> dict[str, float | None]:
+        """Nominal values [declared units]; None where only the caller can say."""
+        return {name: _outward(g, g.value) for name, g in self._givens.items()}
 
     @property
     def starts(self) -> dict[str, Any]:
@@ -131,7 +133,7 @@ class Scenario:
     ) -> dict[str, Any]:
         """Every value [SI] that a run reads: those given [declared units], else the current ones. May be traced."""
         stored: dict[str, Any] = {name: self.program.values[key] for name, key in self.keys.items()}
-        stored |= {name: np.asarray(g.value) for name, g in self._givens.items()}
+        stored |= {name: None if g.value is None else np.asarray(g.value) for name, g in self._givens.items()}
         stored |= {name: np.asarray(s.value, float) for name, s in self._starts.items()}
         tables = (
             ("param or network", self._params, params),
@@ -268,8 +270,12 @@ class Scenario:
 
 
 def _with_nominal(given: Given) -> Given:
-    """The given with its nominal value: its own, else the median of what it is drawn from."""
-    if given.value is not None or given.distribution is None:
+    """The given with its nominal value: its own, else the first listed or the median of what it is drawn from."""
+    if given.value is not None:
+        return given
+    if given.listed:
+        return replace(given, value=given.listed[0])
+    if given.distribution is None:
         return given
     family = distributions.FAMILIES[given.distribution.name]
     return replace(given, value=float(family.median(*given.distribution.arguments)))

@@ -3,6 +3,8 @@
 The derivative of a root is that of the implicit function, in forward and reverse mode and at any order; it does not
 depend on the number of iterations. A root that is not found is NaN, which the run reports.
 """
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 
@@ -148,7 +150,7 @@ class _Search(NamedTuple):
     damping: Array
     scale: Array  # the size of recent iterates: what the last step is small against
     done: Array
-    count: Array
+    rounds: Array
 
 
 def _tolerance(dtype: Any) -> float:
@@ -179,10 +181,16 @@ def _damped(f: Callable[[Array], Array], u: Array, low: Array, high: Array) -> A
         damping = jnp.where(better, jnp.minimum(one, 2 * s.damping), 0.5 * s.damping)
         pick = lambda new, old: jnp.where(keep, new, old)  # noqa: E731
         return _Search(
-            pick(trial, s.u), pick(move, s.move), pick(value, s.value), damping, pick(scale, s.scale), done, s.count + 1
+            pick(trial, s.u),
+            pick(move, s.move),
+            pick(value, s.value),
+            damping,
+            pick(scale, s.scale),
+            done,
+            s.rounds + 1,
         )
 
-    last = lax.while_loop(lambda s: ~s.done & (s.count < ITERATIONS), advance, first)
+    last = lax.while_loop(lambda s: ~s.done & (s.rounds < ITERATIONS), advance, first)
     return jnp.where(last.done, last.u, jnp.nan)
 
 
@@ -192,7 +200,7 @@ class _Bracket(NamedTuple):
     high: Array
     size: Array
     done: Array
-    count: Array
+    rounds: Array
 
 
 def _bracketed(f: Callable[[Array], Array], u: Array, low: Array, high: Array) -> Array:
@@ -211,9 +219,9 @@ def _bracketed(f: Callable[[Array], Array], u: Array, low: Array, high: Array) -
         scale = jnp.maximum(jnp.abs(trial), 1e-3 * jnp.minimum(high - low, jnp.abs(trial) + 1.0))
         done = jnp.all((value == 0) | (jnp.abs(trial - s.u) <= _tolerance(u.dtype) * scale))
         trial = jnp.where(value == 0, s.u, trial)
-        return _Bracket(trial, low, high, jnp.abs(value), done, s.count + 1)
+        return _Bracket(trial, low, high, jnp.abs(value), done, s.rounds + 1)
 
-    last = lax.while_loop(lambda s: ~s.done & (s.count < 2 * ITERATIONS), advance, first)
+    last = lax.while_loop(lambda s: ~s.done & (s.rounds < 2 * ITERATIONS), advance, first)
     opposite = (jnp.sign(at_low) * jnp.sign(at_high) <= 0) & last.done
     found = jnp.where(at_low == 0, low, jnp.where(at_high == 0, high, last.u))
     return jnp.where(opposite, found, jnp.nan)

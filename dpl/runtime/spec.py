@@ -53,7 +53,7 @@ class Param:
 
 @dataclass(frozen=True)
 class Given:
-    """What differs from run to run: drawn, listed, or set by the caller. `value` is the nominal one; None: the median."""
+    """What differs from run to run: drawn, listed, or set by the caller. `value` is nominal; None: the median."""
 
     name: str
     value: float | None
@@ -144,8 +144,8 @@ class Method:
 class Clock:
     """A period of sampled blocks: it ticks at every `every`-th base tick, from the first.
 
-    `evaluate(t, x, z, held, c)` returns `(held, next)`: the full tuple of held values with this clock's replaced, and the
-    full tuple of sampled states as they will be at this clock's next tick (others as they were in `z`).
+    `evaluate(t, x, z, held, c)` returns `(held, next)`: the full tuple of held values with this clock's replaced, and
+    the full tuple of sampled states as they will be at this clock's next tick (others as they were in `z`).
     A clock's blocks may be split in several groups, ordered among those of other clocks by what reads what; each
     group replaces what it computes.
     """

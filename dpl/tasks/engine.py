@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dpl.tasks.problem import LONGEST_CHUNK, Constants, Problem, Values, compiled
-from dpl.tasks.result import Progress, Seconds, declared
+from dpl.tasks.result import Progress, Quantity, Seconds, declared, number
 
 CHUNK_SECONDS = 0.3
 WINDOWS = 20
@@ -90,7 +90,9 @@ def minimise(
     with _interrupts() as interrupted:
         while loop.step < schedule.steps and not interrupted():
             loop.advance(chunk)
-            progress.advance(loop.step, loss=loop.written(loop.shown), best=loop.written(loop.best.loss))
+            progress.advance(
+                loop.step, loss=str(loop.declared(loop.shown)), best=number(loop.declared(loop.lowest).value)
+            )
     return loop.minimum(interrupted())
 
 
@@ -106,7 +108,8 @@ class _Loop:
         self.step, self.count = 0, 1
         self.window = max(1, schedule.steps // WINDOWS)
         self.losses = np.empty((0, problem.starts))
-        self.shown = float("inf")
+        self.shown = self.lowest = float("inf")
+        """The mean loss of the best start in the last chunk, and the lowest of these"""
         self.best = Best()
         self.carry, _ = self.compiled.run(self.carry, self.constants, 0)
         jax.block_until_ready(self.carry)
@@ -121,11 +124,15 @@ class _Loop:
         self.carry, losses = self.compiled.run(self.carry, self.constants, until)
         self.step = int(self.carry.step)
         failed = self.step < until
-        self.losses = np.concatenate([self.losses, np.asarray(losses)[: self.step - before + failed]])
+        fresh = np.asarray(losses)[: self.step - before + failed]
+        self.losses = np.concatenate([self.losses, fresh])
         self._pace(until - before, perf_counter() - began)
         if failed:
             raise NotFinite(self.step, self.values(int(np.argmax(self._lasted()))), self.losses)
-        self._compare()
+        self.shown = float(np.nanmin(fresh.mean(axis=0)))
+        self.lowest = min(self.lowest, self.shown)
+        if self.step == min(border, self.schedule.steps):
+            self._compare()
 
     def _pace(self, steps: int, seconds: float) -> None:
         self.run_seconds += seconds
@@ -133,12 +140,11 @@ class _Loop:
         self.count = int(min(max(wanted, 1), 8 * self.count, LONGEST_CHUNK))
 
     def _compare(self) -> None:
+        """Remembers the values at the end of the best window."""
         means = self._means(self.step)
         start = int(np.argmin(means))
-        self.shown = float(means[start])
-        at_border = self.step % self.window == 0 or self.step == self.schedule.steps
-        if at_border and self.shown < self.best.loss:
-            self.best = Best(self.shown, start, self.step, self.values(start))
+        if means[start] < self.best.loss:
+            self.best = Best(float(means[start]), start, self.step, self.values(start))
 
     def _means(self, step: int) -> np.ndarray:
         """The mean loss of each start over the window that ends at `step`; infinite for starts that failed."""
@@ -154,9 +160,9 @@ class _Loop:
         """The SI values of one start, in arrays that outlive the carry."""
         return self.compiled.values(self.carry.theta, start)
 
-    def written(self, loss: float) -> str:
+    def declared(self, loss: float) -> Quantity:
         objective = self.problem.objective
-        return str(declared(-loss if objective.maximize else loss, objective.unit))
+        return declared(-loss if objective.maximize else loss, objective.unit)
 
     def minimum(self, interrupted: bool) -> Minimum:
         last, first = self._means(self.step), self._means(min(self.window, self.step))

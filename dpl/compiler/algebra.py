@@ -1,0 +1,121 @@
+"""What the compiler uses of SymPy, and the symbols and functions it adds.
+
+SymPy has no types that a checker could use, so this is the one module in which its objects are `Any`. Text never
+reaches SymPy: only its constructors do.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from typing import Any
+
+sp: Any = importlib.import_module("sympy")
+
+Expr = Any
+Symbol = Any
+
+ZERO: Expr = sp.Integer(0)
+ONE: Expr = sp.Integer(1)
+
+
+def symbol(name: str) -> Symbol:
+    """The real symbol of that name; equal names are one symbol."""
+    return sp.Symbol(name, real=True)
+
+
+TIME = symbol("time")
+INFINITY = symbol("inf")
+
+
+# ---------------------------------------------------------------- opaque functions
+
+
+class _Opaque(sp.Function):
+    """A function that SymPy carries but knows nothing of."""
+
+    is_real = True
+    is_commutative = True
+
+
+_FUNCTIONS: dict[str, Any] = {}
+
+
+def opaque(name: str) -> Callable[..., Expr]:
+    """The opaque function of that name; equal names are one function."""
+    if name not in _FUNCTIONS:
+        _FUNCTIONS[name] = type(name, (_Opaque,), {})
+    return _FUNCTIONS[name]
+
+
+def function_name(expr: Expr) -> str:
+    """The name of the function that the expression calls, SymPy's own included; empty for all else."""
+    return type(expr).__name__ if isinstance(expr, sp.Function) else ""
+
+
+def network_path(expr: Expr) -> str | None:
+    """The path of the network that the expression calls."""
+    name = function_name(expr)
+    return name.removeprefix("network ") if name.startswith("network ") else None
+
+
+COMPARE = {"<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal", "==": "equal", "!=": "not_equal"}
+CONDITIONS = frozenset((*COMPARE.values(), "and", "or", "not", "true", "false"))
+"""Functions whose results are truth values"""
+
+
+# ---------------------------------------------------------------- symbols of our own making
+
+
+def weights_of(path: str) -> Symbol:
+    """The weights of a network."""
+    return symbol(f"weights {path}")
+
+
+def start_of(path: str) -> Symbol:
+    """The start of a state that a caller may change."""
+    return symbol(f"start {path}")
+
+
+def next_of(state: Symbol) -> Symbol:
+    """The value of a sampled state at the next tick."""
+    return symbol(f"next {state.name}")
+
+
+def is_next(found: Symbol) -> bool:
+    return found.name.startswith("next ")
+
+
+# ---------------------------------------------------------------- numbers and sizes
+
+
+def number(value: Fraction | float) -> Expr:
+    """A number in SymPy: exact where it is, else the same double."""
+    if isinstance(value, Fraction):
+        return sp.Rational(value.numerator, value.denominator)
+    return sp.Float(value) if value != int(value) or abs(value) > 1e15 else sp.Integer(int(value))
+
+
+def free(exprs: Iterable[Expr]) -> set[Symbol]:
+    """The symbols in some expressions."""
+    return {s for e in exprs for s in e.free_symbols}
+
+
+def by_name(symbols: Iterable[Symbol]) -> list[Symbol]:
+    """The symbols in an order that does not depend on hashes."""
+    return sorted(symbols, key=lambda s: s.name)
+
+
+class Sizes:
+    """The number of nodes of expressions as trees; a shared part is counted wherever it stands, but visited once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Expr, int] = {}
+
+    def __call__(self, expr: Expr) -> int:
+        if not expr.args:
+            return 1
+        if expr not in self._known:
+            self._known[expr] = 1 + sum(self(a) for a in expr.args)
+        return self._known[expr]

@@ -1,0 +1,91 @@
+"""A value given from outside the text, as after `--set`: read, and checked against what it sets."""
+
+from __future__ import annotations
+
+from dpl.language import syntax
+from dpl.language.constants import BadConstant, NotConstant, constant, literal
+from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean
+from dpl.language.infer import Inference
+from dpl.language.model import CheckedModel, Scope, Scoped, System, Variable
+from dpl.language.parser import parse
+from dpl.language.settings import bound_of
+from dpl.language.source import Source, Span
+
+SETTABLE = ("param", "given", "state")
+
+
+def setting(model: CheckedModel, path: str, text: str) -> float:
+    """The SI value of `path=text`; a bare number is in the declared unit of what it sets.
+
+    Raises:
+        CompileError: there is no such param, given or start; the text is no constant of its unit, or out of its range.
+    """
+    found = [v for s in model.systems.values() for v in s.variables if v.path == path]
+    settable = [v for v in found if v.kind in SETTABLE]
+    source = Source("--set", f"{path}={text}")
+    if not settable:
+        raise CompileError([_unknown(model, path, found, source)])
+    value = _expression(text)
+    numbers = [_in_unit(value, variable, source) for variable in settable]
+    return numbers[0]
+
+
+def _unknown(model: CheckedModel, path: str, found: list[Variable], source: Source) -> Diagnostic:
+    label = Label(Span(source, 0, len(path)))
+    if found:
+        variable = found[0]
+        message = f"`{path}` is a {variable.kind}: only params, givens and starts of states can be set"
+        return Diagnostic("not-settable", message, label, (Label(variable.span, "declared here"),))
+    known = [v.path for s in model.systems.values() for v in s.variables if v.kind in SETTABLE]
+    message = f"no scenario has a param, given or state `{path}`"
+    return Diagnostic("unknown-name", message, label, help=did_you_mean(path, known))
+
+
+def _expression(text: str) -> syntax.Expr:
+    file = parse(Source("--set", f"const value = {text}"))
+    match file.items:
+        case (syntax.Declaration(kind="const", value=value, unit=None),) if value is not None:
+            return value
+        case _:
+            label = Label(Span(Source("--set", text), 0, len(text)))
+            raise CompileError([Diagnostic("not-a-value", "this is not one value", label, help="write `--set pendulum.m=2[kg]`")])
+
+
+def _in_unit(value: syntax.Expr, variable: Variable, source: Source) -> float:
+    problems: list[Diagnostic] = []
+    system = _alone()
+    if literal(value) is None:
+        inference = Inference(system, pure=False, problems=problems)
+        found = inference.infer(value, system.root)
+        inference.same(variable.dimension, found.dimension, value.span, variable.span, "value")
+    try:
+        number = float(constant(Scoped(value, system.root, variable.display)))
+    except NotConstant as error:
+        problems.append(Diagnostic("not-constant", "a setting is a number with its unit", Label(error.node.span, "is not a constant")))
+        number = 0.0
+    except BadConstant as error:
+        problems.append(error.diagnostic)
+        number = 0.0
+    if problems:
+        raise CompileError(problems)
+    _inside(number, variable, source)
+    return number
+
+
+def _alone() -> System:
+    """A system of nothing, in which a value is read that names nothing."""
+    start = Span(Source("--set", ""), 0, 0)
+    item = syntax.Scenario("", start, None, None, None, (), span=start)
+    return System("", None, item, Scope("", item, None))
+
+
+def _inside(number: float, variable: Variable, source: Source) -> None:
+    domain = variable.declaration.domain
+    if not isinstance(domain, syntax.Range) or variable.kind == "state":
+        return
+    low = bound_of(variable, domain.low, domain)
+    high = bound_of(variable, domain.high, domain) if domain.high else None
+    if (low is not None and number < low) or (high is not None and number > high):
+        message = f"this sets `{variable.path}` outside its range"
+        label = Label(Span(source, 0, len(source.text)), f"is outside {domain.span.text}")
+        raise CompileError([Diagnostic("out-of-range", message, label, (Label(domain.span, "its range"),))])
