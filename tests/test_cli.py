@@ -16,14 +16,12 @@ from dpl.cli import diagnose
 from dpl.cli import run as run_command
 from dpl.cli.codes import BROKEN_PIPE, DONE, FAILED, INTERRUPTED, NUMERICAL, WRONG
 from dpl.cli.main import main
-from dpl.language import check as language_check
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.source import Source, Span
 
 HEAVY = ("jax", "sympy", "rich", "lark", "numpy", "optax", "diffrax")
 
 compiler = pytest.mark.skipif(find_spec("dpl.compiler.driver") is None, reason="the compiler is not there yet")
-settable = pytest.mark.skipif(not hasattr(language_check, "setting"), reason="the language reads no settings yet")
 
 
 # ---------------------------------------------------------------- light
@@ -356,7 +354,6 @@ def test_a_text_runs_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @compiler
-@settable
 def test_settings_are_read_as_the_language_reads_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "bowl.dpl"
     file.write_text(TEXT)

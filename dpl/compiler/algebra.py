@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
+from dpl.language.builtins import FUNCTIONS
+
 sp: Any = importlib.import_module("sympy")
 
 Expr = Any
@@ -59,6 +61,9 @@ def network_path(expr: Expr) -> str | None:
     name = function_name(expr)
     return name.removeprefix("network ") if name.startswith("network ") else None
 
+
+SYMPY_FUNCTIONS = frozenset(row.sympy for row in FUNCTIONS.values() if row.sympy) | {"cot"}
+"""Functions of the language whose algebra and derivatives SymPy knows, and what its algebra may turn them into"""
 
 COMPARE = {"<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal", "==": "equal", "!=": "not_equal"}
 CONDITIONS = frozenset((*COMPARE.values(), "and", "or", "not", "true", "false"))

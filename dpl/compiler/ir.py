@@ -1,23 +1,24 @@
 """Straight-line functions over scalars and arrays: what the generated module says, before it is text.
 
 Expressions are SymPy trees of a closed set: symbols, numbers, sums, products, powers, the functions of
-`language/builtins.py` and the opaque ones that `codegen.py` prints. Each statement knows the line it came from.
+`language/builtins.py` and the opaque ones that `printer.py` prints. Each statement knows the line it came from.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import sympy as sp
+from dpl.compiler.algebra import Expr, Symbol, free
 
 
 @dataclass(frozen=True)
 class Assign:
     """`target = value`"""
 
-    target: sp.Symbol
-    value: Any
+    target: Symbol
+    value: Expr
     origin: str = ""
 
 
@@ -25,47 +26,84 @@ class Assign:
 class Solve:
     """The unknowns of a linear system: `rows` times unknowns equals `right`."""
 
-    targets: tuple[sp.Symbol, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    right: tuple[Any, ...]
+    targets: tuple[Symbol, ...]
+    rows: tuple[tuple[Expr, ...], ...]
+    right: tuple[Expr, ...]
     origin: str = ""
 
 
 @dataclass(frozen=True)
+class Unknown:
+    """What Newton's method looks for: from `guess`, between `low` and `high` where there are any."""
+
+    symbol: Symbol
+    guess: Expr
+    low: Expr | None = None
+    high: Expr | None = None
+
+
+@dataclass(frozen=True)
 class Root:
-    """Unknowns at which all residuals are zero, by Newton's method from `guess`, within `low` and `high`.
+    """Unknowns at which all residuals are zero. `body` computes inside the residual what depends on the unknowns."""
 
-    `body` computes inside the residual what depends on the unknowns.
-    """
-
-    targets: tuple[sp.Symbol, ...]
+    unknowns: tuple[Unknown, ...]
     body: tuple[Assign, ...]
-    residuals: tuple[Any, ...]
-    guess: tuple[Any, ...]
-    low: tuple[float | None, ...]
-    high: tuple[float | None, ...]
+    residuals: tuple[Expr, ...]
     origin: str = ""
 
 
 Statement = Assign | Solve | Root
 
 
-def targets(statement: Statement) -> tuple[sp.Symbol, ...]:
+def targets(statement: Statement) -> tuple[Symbol, ...]:
     """What a statement defines."""
-    return (statement.target,) if isinstance(statement, Assign) else statement.targets
+    match statement:
+        case Assign(target):
+            return (target,)
+        case Solve(unknowns):
+            return unknowns
+        case Root(unknowns):
+            return tuple(u.symbol for u in unknowns)
 
 
-def reads(statement: Statement) -> set[sp.Symbol]:
-    """The symbols that a statement needs from outside."""
+def inner_targets(statement: Statement) -> tuple[Symbol, ...]:
+    """What a statement defines within itself only."""
+    return tuple(a.target for a in statement.body) if isinstance(statement, Root) else ()
+
+
+def expressions(statement: Statement) -> tuple[Expr, ...]:
+    """Every expression of a statement, in a fixed order."""
     match statement:
         case Assign(_, value):
-            return set(sp.sympify(value).free_symbols)
+            return (value,)
         case Solve(_, rows, right):
-            return {s for row in (*rows, right) for e in row for s in e.free_symbols}
-        case Root(unknowns, body, residuals, guess):
-            inside = {s for a in body for s in a.value.free_symbols} | {s for r in residuals for s in r.free_symbols}
-            own = set(unknowns) | {a.target for a in body}
-            return (inside - own) | {s for g in guess for s in sp.sympify(g).free_symbols}
+            return tuple(e for row in (*rows, right) for e in row)
+        case Root(unknowns, body, residuals):
+            ends = (e for u in unknowns for e in (u.guess, u.low, u.high) if e is not None)
+            return (*ends, *(a.value for a in body), *residuals)
+
+
+def reads(statement: Statement) -> set[Symbol]:
+    """The symbols that a statement needs from outside."""
+    found = free(expressions(statement))
+    return found - {*targets(statement), *inner_targets(statement)} if isinstance(statement, Root) else found
+
+
+def mapped(statement: Statement, change: Callable[[Expr], Expr]) -> Statement:
+    """The statement with every expression changed, in the order of `expressions`."""
+
+    def end(e: Expr | None) -> Expr | None:
+        return None if e is None else change(e)
+
+    match statement:
+        case Assign(target, value, origin):
+            return Assign(target, change(value), origin)
+        case Solve(unknowns, rows, right, origin):
+            return Solve(unknowns, tuple(tuple(map(change, row)) for row in rows), tuple(map(change, right)), origin)
+        case Root(unknowns, body, residuals, origin):
+            new = tuple(Unknown(u.symbol, change(u.guess), end(u.low), end(u.high)) for u in unknowns)
+            inner = tuple(Assign(a.target, change(a.value), a.origin) for a in body)
+            return Root(new, inner, tuple(map(change, residuals)), origin)
 
 
 @dataclass(frozen=True)
@@ -75,10 +113,50 @@ class Function:
     name: str
     doc: str
     arguments: tuple[str, ...]
-    unpack: tuple[tuple[str, tuple[sp.Symbol, ...]], ...]
-    lookups: tuple[tuple[sp.Symbol, str, str], ...]
+    unpack: tuple[tuple[str, tuple[Symbol, ...]], ...]
+    lookups: tuple[tuple[Symbol, str, str], ...]
     """Symbols read by name from a mapping: symbol, mapping, key"""
     body: tuple[Statement, ...]
     returns: Any
     """Nested tuples and dicts (keys are text) of expressions, and None"""
 
+    def reads(self) -> set[Symbol]:
+        """The symbols that the body and the results read, its own targets excluded."""
+        own = {t for s in self.body for t in targets(s)}
+        return {r for s in self.body for r in reads(s)}.union(free(leaves(self.returns))) - own
+
+
+# ---------------------------------------------------------------- nested results
+
+
+def leaves(value: Any) -> list[Expr]:
+    """The expressions of nested tuples and dicts, in order."""
+    match value:
+        case dict():
+            items: list[Any] = list(value.values())  # pyright: ignore[reportUnknownArgumentType]
+            return [leaf for item in items for leaf in leaves(item)]
+        case tuple():
+            return [leaf for item in value for leaf in leaves(item)]  # pyright: ignore[reportUnknownVariableType]
+        case None:
+            return []
+        case _:
+            return [value]
+
+
+def mapped_leaves(value: Any, change: Callable[[Expr], Expr]) -> Any:
+    """Nested tuples and dicts with every expression changed, in the order of `leaves`."""
+    match value:
+        case dict():
+            return {k: mapped_leaves(v, change) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        case tuple():
+            return tuple(mapped_leaves(v, change) for v in value)  # pyright: ignore[reportUnknownVariableType]
+        case None:
+            return None
+        case _:
+            return change(value)
+
+
+def refilled(value: Any, new: list[Expr]) -> Any:
+    """Nested tuples and dicts with other expressions in the places of theirs."""
+    rest = iter(new)
+    return mapped_leaves(value, lambda _: next(rest))

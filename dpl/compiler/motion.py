@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from dpl.compiler.algebra import ONE, TIME, ZERO, Expr, Symbol, by_name, function_name, opaque, sp
+from dpl.compiler.algebra import ONE, SYMPY_FUNCTIONS, TIME, ZERO, Expr, Symbol, function_name, opaque, sp
 from dpl.compiler.structure import Relation
 from dpl.language import syntax
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
@@ -101,13 +101,10 @@ class Motion:
             return opaque(name)(rates[0], *args[1:])
         if name in ("dot", "matmul"):
             return sp.Add(*(_with(expr, i, r) for i, r in enumerate(rates) if r != 0))
-        if isinstance(expr, sp.Pow):
-            slopes = (args[1] * sp.Pow(args[0], args[1] - 1), expr * sp.log(args[0]) if rates[1] != 0 else ZERO)
-        elif name in SLOPES:
-            slopes = SLOPES[name](*args)
-        elif name in SYMPY_FUNCTIONS:
-            slopes = (expr.fdiff(1),)
-        else:
+        if name == "norm":
+            return opaque("dot")(args[0], rates[0]) / expr
+        slopes = _slopes(name, expr, moving=rates[-1] != 0)
+        if slopes is None:
             what = "of a network" if name.startswith("network ") or name == "result" else f"through `{name}`"
             message = f"the time derivative {what} is not supported"
             raise CompileError([Diagnostic("no-derivative", message, Label(at.span, "differentiated here"))])
@@ -119,57 +116,55 @@ def _with(expr: Expr, position: int, argument: Expr) -> Expr:
     return expr.func(*(argument if i == position else a for i, a in enumerate(expr.args)))
 
 
-def _where(name: str, a: Expr, b: Expr) -> tuple[Expr, Expr]:
-    """1 for the argument for which the comparison holds, 0 for the other."""
-    condition = opaque(name)(a, b)
-    return opaque("choose")(condition, ONE, ZERO), opaque("choose")(condition, ZERO, ONE)
+# ---------------------------------------------------------------- partial derivatives
 
 
-def _sigmoid_slope(x: Expr) -> tuple[Expr]:
-    share = opaque("sigmoid")(x)
-    return (share * (1 - share),)
+def _slopes(name: str, expr: Expr, *, moving: bool) -> tuple[Expr, ...] | None:
+    """The partial derivatives to the arguments; of a power that to the exponent only where it is `moving`."""
+    args = expr.args
+    if isinstance(expr, sp.Pow):
+        return args[1] * sp.Pow(args[0], args[1] - 1), expr * sp.log(args[0]) if moving else ZERO
+    if name in _ONE_ARGUMENT:
+        return (_ONE_ARGUMENT[name](args[0]),)
+    if name in _MORE_ARGUMENTS:
+        return _MORE_ARGUMENTS[name](args)
+    return (expr.fdiff(1),) if name in SYMPY_FUNCTIONS else None
 
 
-def _clip_slope(x: Expr, low: Expr, high: Expr) -> tuple[Expr]:
-    inside = opaque("and")(opaque("less")(low, x), opaque("less")(x, high))
-    return (opaque("choose")(inside, ONE, ZERO),)
+def _indicator(name: str, a: Expr, b: Expr) -> Expr:
+    """1 where the comparison holds, else 0."""
+    return opaque("choose")(opaque(name)(a, b), ONE, ZERO)
 
 
-def _hypot_slopes(x: Expr, y: Expr) -> tuple[Expr, Expr]:
-    length = opaque("hypot")(x, y)
-    return x / length, y / length
+def _inside(x: Expr, low: Expr, high: Expr) -> Expr:
+    condition = opaque("and")(opaque("less")(low, x), opaque("less")(x, high))
+    return opaque("choose")(condition, ONE, ZERO)
 
 
-def _atan2_slopes(y: Expr, x: Expr) -> tuple[Expr, Expr]:
-    return x / (x**2 + y**2), -y / (x**2 + y**2)
-
-
-def _flat(x: Expr) -> tuple[Expr]:
-    return (ZERO,)
-
-
-def _slopes_of_one() -> dict[str, Callable[[Expr], Expr]]:
-    return {
-        **{name: lambda x: ZERO for name in ("sign", "floor", "ceil", "round", "step")},
-        "abs": lambda x: opaque("sign")(x),
-        "Abs": lambda x: opaque("sign")(x),
-        "wrap": lambda x: ONE,
-        "log10": lambda x: 1 / (x * sp.log(10)),
-        "log2": lambda x: 1 / (x * sp.log(2)),
-        "cbrt": lambda x: opaque("cbrt")(x) / (3 * x),
-        "relu": lambda x: opaque("step")(x),
-        "softplus": lambda x: opaque("sigmoid")(x),
-        "sigmoid": lambda x: opaque("sigmoid")(x) * (1 - opaque("sigmoid")(x)),
-        "erf": lambda x: 2 / sp.sqrt(sp.pi) * sp.exp(-(x**2)),
-    }
-
-
-SLOPES: dict[str, Callable[..., tuple[Expr, ...]]] = {
-    "hypot": _hypot_slopes,
-    "atan2": _atan2_slopes,
-    "clip": _clip_slope,
-    "straight_through": lambda value, gradient: (ZERO, ONE),
-    "min": lambda a, b: _where("less", a, b),
-    "max": lambda a, b: _where("greater", a, b),
+_ONE_ARGUMENT: dict[str, Callable[[Expr], Expr]] = {
+    "sign": lambda x: ZERO,
+    "floor": lambda x: ZERO,
+    "ceil": lambda x: ZERO,
+    "round": lambda x: ZERO,
+    "step": lambda x: ZERO,
+    "wrap": lambda x: ONE,
+    "abs": lambda x: opaque("sign")(x),
+    "Abs": lambda x: opaque("sign")(x),
+    "log10": lambda x: 1 / (x * sp.log(10)),
+    "log2": lambda x: 1 / (x * sp.log(2)),
+    "cbrt": lambda x: 1 / (3 * opaque("cbrt")(x) ** 2),
+    "relu": lambda x: opaque("step")(x),
+    "softplus": lambda x: opaque("sigmoid")(x),
+    "sigmoid": lambda x: opaque("sigmoid")(x) * (1 - opaque("sigmoid")(x)),
+    "erf": lambda x: 2 / sp.sqrt(sp.pi) * sp.exp(-(x**2)),
 }
-"""Partial derivatives of the opaque functions"""
+_MORE_ARGUMENTS: dict[str, Callable[[Sequence[Expr]], tuple[Expr, ...]]] = {
+    "hypot": lambda a: (a[0] / opaque("hypot")(*a), a[1] / opaque("hypot")(*a)),
+    "atan2": lambda a: (a[1] / (a[0] ** 2 + a[1] ** 2), -a[0] / (a[0] ** 2 + a[1] ** 2)),
+    "clip": lambda a: (_inside(*a), _indicator("greater", a[1], a[0]), _indicator("greater", a[0], a[2])),
+    "min": lambda a: (_indicator("less", *a), 1 - _indicator("less", *a)),
+    "max": lambda a: (_indicator("greater", *a), 1 - _indicator("greater", *a)),
+    "mod": lambda a: (ONE, -opaque("floor")(a[0] / a[1])),
+    "huber": lambda a: (opaque("clip")(a[0], -a[1], a[1]), opaque("relu")(opaque("abs")(a[0]) - a[1])),
+    "straight_through": lambda a: (ZERO, ONE),
+}

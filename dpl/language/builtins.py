@@ -54,7 +54,9 @@ def _row(
     doc: str,
     shape: Literal["elementwise", "reduce", "special"] = "elementwise",
 ) -> Builtin:
-    return Builtin(name, arity if isinstance(arity, tuple) else (arity, arity), rule, smoothness, sympy, jax, doc, shape)
+    return Builtin(
+        name, arity if isinstance(arity, tuple) else (arity, arity), rule, smoothness, sympy, jax, doc, shape
+    )
 
 
 FUNCTIONS: dict[str, Builtin] = {
@@ -97,7 +99,7 @@ FUNCTIONS: dict[str, Builtin] = {
         _row("gamma", 1, "pure", "smooth", None, "dpl.gamma", "gamma function"),
         _row("lgamma", 1, "pure", "smooth", None, "dpl.lgamma", "logarithm of the gamma function's magnitude"),
         _row("step", 1, "ratio", "flat", None, "dpl.step", "1 where x is positive, else 0"),
-        _row("huber", 2, "square", "smooth", None, "dpl.huber", "huber(e, scale): e²/2 within the scale, linear beyond"),
+        _row("huber", 2, "square", "smooth", None, "dpl.huber", "huber(e, scale): e²/2 within scale, linear beyond"),
         _row("sum", 1, "same", "smooth", None, "jnp.sum", "sum of an array", "reduce"),
         _row("mean", 1, "same", "smooth", None, "jnp.mean", "mean of an array", "reduce"),
         _row("product", 1, "pure", "smooth", None, "jnp.prod", "product of a pure array", "reduce"),
@@ -208,7 +210,9 @@ SOLVERS: dict[str, MethodRow] = {
     row.name: row
     for row in (
         MethodRow("euler", (("step", "time"),), 1, "explicit Euler, order 1, fixed steps"),
-        MethodRow("semi_implicit", (("step", "time"),), 1, "semi-implicit Euler, order 1: rates first, then what they move"),
+        MethodRow(
+            "semi_implicit", (("step", "time"),), 1, "semi-implicit Euler, order 1: rates first, then what they move"
+        ),
         MethodRow("midpoint", (("step", "time"),), 1, "explicit midpoint, order 2, fixed steps"),
         MethodRow("rk4", (("step", "time"),), 1, "classical Runge-Kutta, order 4, fixed steps"),
         *(

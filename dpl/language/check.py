@@ -15,10 +15,9 @@ from dpl.language.constants import BadConstant, NotConstant, constant, is_infini
 from dpl.language.depend import Read, reads
 from dpl.language.diagnostics import Diagnostic, Label
 from dpl.language.graph import components, cycle, match
-from dpl.language.infer import upside_down
 from dpl.language.model import Equation, Measure, NetworkUse, Scoped, System, TaskUse, Variable
+from dpl.language.rules import upside_down
 from dpl.language.settings import bound_of, value_of
-from dpl.language.source import Span
 
 Unknown = tuple[Variable, int]
 """A variable, or its derivative of that order."""
@@ -354,6 +353,7 @@ def _distribution(variable: Variable, prior: syntax.Call, problems: list[Diagnos
                 )
             )
 
+
 def _ranges(system: System, problems: list[Diagnostic]) -> None:
     for variable in system.variables:
         item = variable.declaration
@@ -364,7 +364,11 @@ def _ranges(system: System, problems: list[Diagnostic]) -> None:
             low = bound_of(variable, item.domain.low, item.domain)
             if low is not None and low <= 0:
                 problems.append(
-                    Diagnostic("log-range", "a range on a log scale lies above 0", Label(item.domain.low.span, "is not above 0"))
+                    Diagnostic(
+                        "log-range",
+                        "a range on a log scale lies above 0",
+                        Label(item.domain.low.span, "is not above 0"),
+                    )
                 )
         if variable.kind == "given" and item.prior is None and item.domain is None and variable.value is None:
             problems.append(
@@ -372,7 +376,8 @@ def _ranges(system: System, problems: list[Diagnostic]) -> None:
                     "given-without-value",
                     f"the given `{variable.path}` has no value",
                     Label(variable.span, "declared here"),
-                    help="say what it is drawn from (`~ uniform(0, 1)`), its values (`in [1, 2]`), or its nominal value (`= 1`)",
+                    help="say what it is drawn from (`~ uniform(0, 1)`), its values (`in [1, 2]`), "
+                    "or its nominal value (`= 1`)",
                 )
             )
 
@@ -440,11 +445,12 @@ def check_measures(system: System, problems: list[Diagnostic]) -> None:
                 continue
             moving = read.what == "time" or (isinstance(read.what, Variable) and (read.what in changing or read.order))
             if moving:
-                name = read.what if isinstance(read.what, str) else read.what.path
+                name = read.what.path if isinstance(read.what, Variable) else "time"
+                what = f"the {measure.item.kind} `{measure.item.name}`"
                 problems.append(
                     Diagnostic(
                         "varies-in-time",
-                        f"the {measure.item.kind} `{measure.item.name}` is one number per run, but `{name}` changes during it",
+                        f"{what} is one number per run, but `{name}` changes during it",
                         Label(measure.item.value.span, f"reads `{name}` without a reduction over time"),
                         help=f"write `final({name})`, `average(…)`, `integral(…)`, `peak(…)` or another reduction",
                     )
@@ -485,15 +491,17 @@ def check_task(task: TaskUse, earlier: list[TaskUse], problems: list[Diagnostic]
             )
         )
         return
+    goal = task.objective.value.span
     for quantity in task.vary:
         if quantity.path in touched and quantity.path not in smoothly:
             problems.append(
                 Diagnostic(
                     "no-gradient",
-                    f"`{task.objective.value.span.text}` reaches `{quantity.path}` only through operations whose derivative is zero",
-                    Label(task.objective.value.span, "gives no gradient"),
+                    f"`{goal.text}` reaches `{quantity.path}` only through operations whose derivative is zero",
+                    Label(goal, "gives no gradient"),
                     related=(Label(quantity.span, "varied here"),),
-                    help="say what derivative to use: `straight_through(sign(z))`, `surrogate(exact, smooth)` or `smooth(e, width)`",
+                    help="say what derivative to use: `straight_through(sign(z))`, `surrogate(exact, smooth)` "
+                    "or `smooth(e, width)`",
                     severity="warning",
                 )
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 from dpl.language import syntax
 from dpl.language.diagnostics import Diagnostic, Label
@@ -134,7 +135,11 @@ def _named(expr: syntax.Expr, binding: object, chain: Chain) -> Number:
                 raise BadConstant(_circular(binding, chain))
             if binding.folded is None:
                 bare = literal(value.expr)
-                found = scaled(bare, value.unit) if bare is not None else _evaluate(value.expr, value.scope, (*chain, binding))
+                found = (
+                    scaled(bare, value.unit)
+                    if bare is not None
+                    else _evaluate(value.expr, value.scope, (*chain, binding))
+                )
                 binding.folded = found
             return binding.folded
         case Bound(value):
@@ -145,7 +150,8 @@ def _named(expr: syntax.Expr, binding: object, chain: Chain) -> Number:
 
 def _power(base: Number, exponent: Number) -> Number:
     if isinstance(base, Fraction) and isinstance(exponent, Fraction) and exponent.denominator == 1:
-        if abs(exponent) * max(base.numerator.bit_length(), base.denominator.bit_length()) <= 512:
+        bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+        if abs(exponent) * bits <= 512:
             return base ** int(exponent)
     result = float(base) ** float(exponent)
     if isinstance(result, complex):
@@ -159,7 +165,7 @@ _ARITHMETIC: dict[str, Callable[[Number, Number], Number]] = {
     "*": lambda a, b: a * b,
     "^": _power,
 }
-_MATH: dict[str, Callable[..., float]] = {
+_MATH: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(math, name)
         for name in (
@@ -167,7 +173,7 @@ _MATH: dict[str, Callable[..., float]] = {
             "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "floor", "ceil", "hypot",
         )
     },
-    "cbrt": lambda x: math.copysign(abs(x) ** (1 / 3), x),
+    "cbrt": math.cbrt,
     "abs": abs,
     "min": min,
     "max": max,

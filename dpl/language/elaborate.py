@@ -27,8 +27,7 @@ from dpl.language.model import (
 )
 from dpl.language.resolve import Namespace, duplicate_name, keyword
 from dpl.language.source import Span
-from dpl.language.units import Unit, read_unit
-
+from dpl.language.units import read_unit
 
 MOST_PARTS = 1_000
 MOST_CELLS = 10_000_000
@@ -48,12 +47,8 @@ class _Elaborator:
     item: syntax.Scenario | syntax.Model
     problems: list[Diagnostic]
     files: dict[int, Scope] = field(default_factory=dict[int, Scope])
-    wirings: list[tuple[Scope, syntax.Part, Scope]] = field(
-        default_factory=list["tuple[Scope, syntax.Part, Scope]"]
-    )
-    statements: list[tuple[Scope, syntax.Statement]] = field(
-        default_factory=list["tuple[Scope, syntax.Statement]"]
-    )
+    wirings: list[tuple[Scope, syntax.Part, Scope]] = field(default_factory=list["tuple[Scope, syntax.Part, Scope]"])
+    statements: list[tuple[Scope, syntax.Statement]] = field(default_factory=list["tuple[Scope, syntax.Statement]"])
     building: tuple[str, ...] = ()
 
     def build(self, space: Namespace) -> System:
@@ -83,7 +78,7 @@ class _Elaborator:
         """The names of a file, as this system sees them: consts, params, networks and functions become its own."""
         if id(space) in self.files:
             return self.files[id(space)]
-        scope = self.files[id(space)] = Scope("", space.file, None)
+        scope = self.files[id(space)] = Scope("", space.file, None, broken=frozenset(space.broken))
         variables: list[Variable] = []
         for name, (item, home) in space.names.items():
             if home is not space:
@@ -120,7 +115,7 @@ class _Elaborator:
         for variable in variables:
             self.complete(variable)
         for variable in variables:
-            self.define(variable, file_level=True)
+            self.define(variable)
         return scope
 
     def bodies(
@@ -153,9 +148,7 @@ class _Elaborator:
                 break
             seen.add(item.name)
             kept = [
-                s
-                for s in item.body
-                if _declared_name(s) not in names and not (has_run and isinstance(s, syntax.Run))
+                s for s in item.body if _declared_name(s) not in names and not (has_run and isinstance(s, syntax.Run))
             ]
             names |= {_declared_name(s) for s in kept} - {None}
             has_run = has_run or any(isinstance(s, syntax.Run) for s in kept)
@@ -189,7 +182,9 @@ class _Elaborator:
                 case _:
                     self.statements.append((scope, statement))
 
-    def bind(self, scope: Scope, name: str, span: Span, binding: Variable | NetworkUse | FunctionUse | Measure | Scope) -> None:
+    def bind(
+        self, scope: Scope, name: str, span: Span, binding: Variable | NetworkUse | FunctionUse | Measure | Scope
+    ) -> None:
         if name in scope.names:
             self.problems.append(duplicate_name(name, span, _span_of(scope.names[name])))
         scope.names[name] = binding
@@ -212,11 +207,15 @@ class _Elaborator:
         if item.prior is not None and kind not in ("param", "given"):
             self.misplaced(f"a distribution belongs on a param or given, not on {with_article(kind)}", item.prior.span)
         if item.limit is not None and kind != "input":
-            self.misplaced(f"`limit` saturates an input; {with_article(kind)} has a range: `in low..high`", item.limit.span)
+            self.misplaced(
+                f"`limit` saturates an input; {with_article(kind)} has a range: `in low..high`", item.limit.span
+            )
         if item.log and kind not in ("param", "given"):
             self.misplaced(f"`log` belongs on the range of a param or given, not of {with_article(kind)}", item.span)
         if isinstance(item.domain, syntax.List) and not item.domain.items:
-            self.problems.append(Diagnostic("empty-list", "a list has at least one item", Label(item.domain.span, "has none")))
+            self.problems.append(
+                Diagnostic("empty-list", "a list has at least one item", Label(item.domain.span, "has none"))
+            )
         if isinstance(item.domain, syntax.List) and kind != "given":
             self.misplaced(f"a list of values belongs on a given, not on {with_article(kind)}", item.domain.span)
         if item.limit_method not in (None, "straight_through"):
@@ -244,22 +243,31 @@ class _Elaborator:
             return
         found = space.names.get(item.model)
         model, home = found or (None, space)
+        if item.model in space.broken:
+            scope.names[item.name] = Scope(scope.join(item.name), syntax.File(item.span.source, None, ()), None)
+            return
         if not isinstance(model, syntax.Model):
             known = [n for n, (i, _) in space.names.items() if isinstance(i, syntax.Model)]
             what = "no model or controller" if model is None else f"a {keyword(model)}, not a model or controller:"
             message = f"there is {what} `{item.model}`" if model is None else f"`{item.model}` is {what[:-1]}"
             self.problems.append(
-                Diagnostic("unknown-model", message, Label(item.model_span, "named here"), help=did_you_mean(item.model, known))
+                Diagnostic(
+                    "unknown-model", message, Label(item.model_span, "named here"), help=did_you_mean(item.model, known)
+                )
             )
             scope.names[item.name] = Scope(scope.join(item.name), syntax.File(item.span.source, None, ()), None)
             return
         if len(self.system.parts) >= MOST_PARTS:
-            self.problems.append(Diagnostic("too-large", f"a system has at most {MOST_PARTS:,} parts", Label(item.model_span)))
+            self.problems.append(
+                Diagnostic("too-large", f"a system has at most {MOST_PARTS:,} parts", Label(item.model_span))
+            )
             raise CompileError(self.problems)
         if item.model in self.building:
             chain = " -> ".join([*self.building[self.building.index(item.model) :], item.model])
             self.problems.append(
-                Diagnostic("part-cycle", f"a model cannot be a part of itself: {chain}", Label(item.model_span, "named here"))
+                Diagnostic(
+                    "part-cycle", f"a model cannot be a part of itself: {chain}", Label(item.model_span, "named here")
+                )
             )
             return
         child = Scope(scope.join(item.name), model, self.file_scope(home), scope.clock, item.name_span)
@@ -317,7 +325,9 @@ class _Elaborator:
             return
         target = child.names.get(argument.name)
         if not isinstance(target, Variable):
-            known = [n for n, v in child.names.items() if isinstance(v, Variable) and v.kind in ("input", "param", "state")]
+            known = [
+                n for n, v in child.names.items() if isinstance(v, Variable) and v.kind in ("input", "param", "state")
+            ]
             self.problems.append(
                 Diagnostic(
                     "unknown-argument",
@@ -366,14 +376,14 @@ class _Elaborator:
         if item.value is not None:
             variable.value = Scoped(item.value, variable.scope, variable.unit)
 
-    def define(self, variable: Variable, *, file_level: bool = False) -> None:
+    def define(self, variable: Variable) -> None:
         """The equation that a value implies, if it does."""
         value = variable.value
         if variable.kind == "input" and value is None and self.system.closed:
             value = variable.value = Scoped(syntax.Number(Fraction(0), span=variable.span), variable.scope)
-        if variable.kind == "param" and value is not None and not file_level and variable.wired is not None:
-            if not _is_constant(value):
-                variable.kind = "let"
+        bound = variable.kind == "param" and value is not None and variable.wired is not None
+        if bound and value is not None and not _is_constant(value):
+            variable.kind = "let"
         if value is None or variable.kind in ("param", "given", "state"):
             return
         left = Scoped(syntax.Name(variable.declaration.name, span=variable.span), variable.scope)
@@ -412,9 +422,7 @@ class _Elaborator:
                 self.problems.append(unsupported("a `mode` is", statement.span))
             case syntax.Observe():
                 self.problems.append(unsupported("`observe` is", statement.span))
-            case (
-                syntax.Declaration() | syntax.Function() | syntax.Network() | syntax.Part() | syntax.Measure()
-            ):
+            case syntax.Declaration() | syntax.Function() | syntax.Network() | syntax.Part() | syntax.Measure():
                 raise AssertionError("a declaration among the statements: a bug in DPL")
             case _:
                 assert_never(statement)
@@ -559,5 +567,3 @@ def _span_of(binding: object) -> Span:
             return binding.name_span
         case _:
             raise AssertionError("a binding without a place: a bug in DPL")
-
-

@@ -224,7 +224,10 @@ def _unit(here: _Place) -> Diagnostic | None:
         return here.wrong("misplaced-unit", "a unit cannot follow an expression", help)
     if token.text == "%" and before.text == "[":
         return here.wrong("misplaced-unit", f"a unit cannot follow `{here.at(-2).text}`", help)
-    if token.text in words.RESERVED - words.OPERATORS | words.ITEMS | words.CLAUSES and before.kind in ("NUMBER", "NAME"):
+    if token.text in words.RESERVED - words.OPERATORS | words.ITEMS | words.CLAUSES and before.kind in (
+        "NUMBER",
+        "NAME",
+    ):
         message = f"`{token.text}` begins a statement, but the one before it has not ended"
         return here.wrong("missing-separator", message, "begin a new line, or write `;` between them")
     if before.kind == "NUMBER" and (token.kind == "NAME" or token.text == "%") and token.text not in words.OPERATORS:

@@ -152,7 +152,12 @@ class Scope:
     clock: Clock | None = None
     span: Span | None = None
     """Where a part is made"""
-    names: dict[str, Binding | Scope] = field(default_factory=dict)
+    names: dict[str, Binding | Scope] = field(default_factory=dict[str, "Binding | Scope"])
+    broken: frozenset[str] = frozenset()
+    """Names that a failed import should have brought"""
+
+    def is_broken(self, name: str) -> bool:
+        return name in self.broken or (self.file is not None and self.file.is_broken(name))
 
     def find(self, name: str) -> Binding | Scope | None:
         """What `name` means here: in the block, then in the file."""

@@ -77,7 +77,11 @@ def _once(problems: Iterable[Diagnostic]) -> list[Diagnostic]:
     """Each problem once: what is wrong with a model is wrong with every part made from it."""
     kept: dict[object, Diagnostic] = {}
     for problem in problems:
-        place = (problem.label.span.source.name, problem.label.span.start, problem.label.span.end) if problem.label else None
+        place = (
+            (problem.label.span.source.name, problem.label.span.start, problem.label.span.end)
+            if problem.label
+            else None
+        )
         kept.setdefault((problem.code, place), problem)
     return list(kept.values())
 
@@ -86,7 +90,9 @@ def _parse_file(path: Path) -> syntax.File:
     return parse(read(path))
 
 
-def _system(item: syntax.Model | syntax.Scenario, space: Namespace, pure: bool, problems: list[Diagnostic]) -> Inference:
+def _system(
+    item: syntax.Model | syntax.Scenario, space: Namespace, pure: bool, problems: list[Diagnostic]
+) -> Inference:
     found = Problems()
     system = elaborate(item, space, found)
     inference = Inference(system, pure, found)

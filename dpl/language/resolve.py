@@ -28,9 +28,10 @@ class Namespace:
     """The file-level names of one file; an imported name maps to the namespace that declares it."""
 
     file: syntax.File
-    names: dict[str, tuple[syntax.Item, Namespace]] = field(
-        default_factory=dict[str, "tuple[syntax.Item, Namespace]"]
-    )
+    names: dict[str, tuple[syntax.Item, Namespace]] = field(default_factory=dict[str, "tuple[syntax.Item, Namespace]"])
+
+    broken: set[str] = field(default_factory=set[str])
+    """Names whose import failed: reported where they are imported, not where they are used"""
 
     def files(self) -> Iterator[syntax.File]:
         """This file and those it uses, each once."""
@@ -72,6 +73,12 @@ class _Loader:
         return space
 
     def _import(self, item: syntax.Import, space: Namespace, path: Path | None, chain: tuple[Path, ...]) -> None:
+        before = len(self.problems)
+        self._follow(item, space, path, chain)
+        if len(self.problems) > before:
+            space.broken |= {n.name for n in item.names if n.name not in space.names}
+
+    def _follow(self, item: syntax.Import, space: Namespace, path: Path | None, chain: tuple[Path, ...]) -> None:
         target = self._locate(item, path)
         if target is None:
             return
@@ -83,7 +90,9 @@ class _Loader:
             names = [p.stem for p in chain[chain.index(target) :]]
             cycle = " -> ".join([*names, target.stem])
             self.problems.append(
-                Diagnostic("import-cycle", f"files import each other: {cycle}", Label(item.module_span, "closes the cycle"))
+                Diagnostic(
+                    "import-cycle", f"files import each other: {cycle}", Label(item.module_span, "closes the cycle")
+                )
             )
             return
         home = self.loaded.get(target)
@@ -96,13 +105,16 @@ class _Loader:
                 return
             home = self.load(parsed, target, chain)
         if not home.file.items:
+            space.broken |= {n.name for n in item.names}
             return  # it did not parse: its own problems are reported, not those of its users
         for name in item.names:
             self._bring(name, item, home, space)
 
     def _bring(self, name: syntax.ImportedName, item: syntax.Import, home: Namespace, space: Namespace) -> None:
         found = home.names.get(name.name)
-        if found is None:
+        if name.name in home.broken:
+            space.broken.add(name.name)
+        elif found is None:
             self.problems.append(
                 Diagnostic(
                     "unknown-import",

@@ -11,7 +11,7 @@ from dpl.language.builtins import DECAYS, FUNCTIONS, OPTIMISERS, RUN_REDUCTIONS,
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite, literal
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean, with_article
 from dpl.language.elaborate import part_of, target_of, unsupported
-from dpl.language.infer import Inference, has_measure, upside_down
+from dpl.language.infer import Inference
 from dpl.language.model import (
     Comparison,
     Measure,
@@ -25,6 +25,7 @@ from dpl.language.model import (
     Variable,
     VariedQuantity,
 )
+from dpl.language.rules import has_measure, upside_down
 from dpl.language.source import Span
 from dpl.language.units import Unit, read_unit
 
@@ -49,7 +50,13 @@ def read_run(system: System, inference: Inference) -> None:
         inference.problems.append(unsupported("`run until` is", statement.span))
         return
     if statement.duration is None:
-        inference.report("no-duration", "this run does not say how long it lasts", statement.span, "has no duration", help="write `run for 10 [s]`")
+        inference.report(
+            "no-duration",
+            "this run does not say how long it lasts",
+            statement.span,
+            "has no duration",
+            help="write `run for 10 [s]`",
+        )
         return
     duration = reader.time(statement.duration, "the duration of a run")
     start = reader.time(statement.start, "the start of a run") if statement.start else Fraction(0)
@@ -72,7 +79,13 @@ def _instants_fit(run: RunSettings, inference: Inference) -> None:
         time = value_of(instant)
         slack = 1e-9 * float(run.duration)
         if time is not None and not run.start - slack <= time <= run.start + run.duration + slack:
-            inference.report("outside-the-run", "this time lies outside the run", instant.span, "is never reached", related=(Label(run.span, "how long it lasts"),))
+            inference.report(
+                "outside-the-run",
+                "this time lies outside the run",
+                instant.span,
+                "is never reached",
+                related=(Label(run.span, "how long it lasts"),),
+            )
 
 
 def _step_fits(system: System, inference: Inference, statement: syntax.Run) -> None:
@@ -82,9 +95,19 @@ def _step_fits(system: System, inference: Inference, statement: syntax.Run) -> N
         return
     step = Fraction(method.arguments["step"]).limit_denominator(10**12)
     if step > system.run.duration:
-        inference.report("step-too-long", "the solver's step is longer than the run", statement.using.span, f"steps of {float(step):g} s")
+        inference.report(
+            "step-too-long",
+            "the solver's step is longer than the run",
+            statement.using.span,
+            f"steps of {float(step):g} s",
+        )
     elif system.run.duration / step > _LARGEST_COUNT:
-        inference.report("too-many-steps", f"this run would take {float(system.run.duration / step):.3g} steps", statement.using.span, "the step is too short")
+        inference.report(
+            "too-many-steps",
+            f"this run would take {float(system.run.duration / step):.3g} steps",
+            statement.using.span,
+            "the step is too short",
+        )
     for clock in {part.clock for part in system.parts if part.clock}:
         ratio = clock.period / step
         if abs(ratio - round(ratio)) > Fraction(1, 10**9) or round(ratio) < 1:
@@ -143,7 +166,9 @@ class _Reader:
         if kind == "word":
             if isinstance(expr, syntax.Name) and expr.id in DECAYS:
                 return expr.id
-            self.inference.report("unknown-option", f"`{name}` is one of {', '.join(DECAYS)}", expr.span, "is none of them")
+            self.inference.report(
+                "unknown-option", f"`{name}` is one of {', '.join(DECAYS)}", expr.span, "is none of them"
+            )
             return None
         if kind == "time":
             value = self.time(expr, f"the {name} of `{row.name}`")
@@ -154,7 +179,9 @@ class _Reader:
         if value is None:
             return None
         if value <= 0 and not (name == "momentum" and value == 0):
-            self.inference.report("not-positive", f"the {name} of `{row.name}` must be above 0", expr.span, "is not above 0")
+            self.inference.report(
+                "not-positive", f"the {name} of `{row.name}` must be above 0", expr.span, "is not above 0"
+            )
             return None
         return float(value)
 
@@ -162,7 +189,13 @@ class _Reader:
 # ---------------------------------------------------------------- tasks
 
 
-def read_task(item: syntax.Task, systems: dict[str, System], inferences: dict[str, Inference], earlier: list[TaskUse], problems: list[Diagnostic]) -> TaskUse | None:
+def read_task(
+    item: syntax.Task,
+    systems: dict[str, System],
+    inferences: dict[str, Inference],
+    earlier: list[TaskUse],
+    problems: list[Diagnostic],
+) -> TaskUse | None:
     """A task with its clauses read; None if it names no scenario to work on."""
     allowed = CLAUSES.get(item.kind)
     if allowed is None:
@@ -174,7 +207,12 @@ def read_task(item: syntax.Task, systems: dict[str, System], inferences: dict[st
     system = systems.get(on.names[0])
     if system is None:
         problems.append(
-            Diagnostic("unknown-scenario", f"there is no scenario `{on.names[0]}`", Label(on.span, "named here"), help=did_you_mean(on.names[0], systems))
+            Diagnostic(
+                "unknown-scenario",
+                f"there is no scenario `{on.names[0]}`",
+                Label(on.span, "named here"),
+                help=did_you_mean(on.names[0], systems),
+            )
         )
         return None
     inference = inferences[on.names[0]]
@@ -192,24 +230,38 @@ def _clauses_fit(item: syntax.Task, allowed: tuple[str, ...], problems: list[Dia
             problems.append(
                 Diagnostic(
                     "misplaced-clause" if word in _ALL_WORDS else "not-supported",
-                    f"`{item.kind}` takes no `{word}`" if word in _ALL_WORDS else f"`{word}` is not supported by this version of DPL",
+                    f"`{item.kind}` takes no `{word}`"
+                    if word in _ALL_WORDS
+                    else f"`{word}` is not supported by this version of DPL",
                     Label(clause.span, "said here"),
                     help=f"it takes {', '.join(allowed)}",
                 )
             )
         elif word in seen and word not in ("expect",):
             problems.append(
-                Diagnostic("said-twice", f"`{word}` is said twice", Label(clause.span, "said again here"), related=(Label(seen[word].span, "first said here"),))
+                Diagnostic(
+                    "said-twice",
+                    f"`{word}` is said twice",
+                    Label(clause.span, "said again here"),
+                    related=(Label(seen[word].span, "first said here"),),
+                )
             )
         seen.setdefault(word, clause)
     on = seen.get("on")
     if not isinstance(on, syntax.On):
         problems.append(
-            Diagnostic("missing-clause", f"the task `{item.name}` does not say on which scenario it works", Label(item.name_span, "declared here"), help="write `on SCENARIO`")
+            Diagnostic(
+                "missing-clause",
+                f"the task `{item.name}` does not say on which scenario it works",
+                Label(item.name_span, "declared here"),
+                help="write `on SCENARIO`",
+            )
         )
         return None
     if len(on.names) > 1:
-        problems.append(Diagnostic("one-scenario", f"`{item.kind}` works on one scenario", Label(on.span, "names several")))
+        problems.append(
+            Diagnostic("one-scenario", f"`{item.kind}` works on one scenario", Label(on.span, "names several"))
+        )
     return on
 
 
@@ -220,7 +272,17 @@ def _word(clause: syntax.Clause) -> str:
     match clause:
         case syntax.Goal():
             return clause.sense
-        case syntax.Count() | syntax.Using() | syntax.On() | syntax.Vary() | syntax.Start() | syntax.Expect() | syntax.Plot() | syntax.Until() | syntax.Show():
+        case (
+            syntax.Count()
+            | syntax.Using()
+            | syntax.On()
+            | syntax.Vary()
+            | syntax.Start()
+            | syntax.Expect()
+            | syntax.Plot()
+            | syntax.Until()
+            | syntax.Show()
+        ):
             return clause.word if isinstance(clause, syntax.Count) else type(clause).__name__.lower()
         case syntax.Subject():
             return "subject to"
@@ -270,27 +332,68 @@ class _TaskReader:
         seen: set[str] = set()
         for quantity in vary:
             if quantity.path in seen:
-                self.inference.report("said-twice", f"`{quantity.path}` varies already", quantity.span, "said again here")
+                self.inference.report(
+                    "said-twice", f"`{quantity.path}` varies already", quantity.span, "said again here"
+                )
             seen.add(quantity.path)
         self.complete(counts, fixed, vary, objective, expectations)
         settings = tuple(s for setting in on.settings for s in self.setting(setting))
-        return TaskUse(item, self.system, settings, tuple(vary), objective, objective_unit, tuple(expectations), method, counts, fixed, start, plot, self.needs(earlier))
+        return TaskUse(
+            item,
+            self.system,
+            settings,
+            tuple(vary),
+            objective,
+            objective_unit,
+            tuple(expectations),
+            method,
+            counts,
+            fixed,
+            start,
+            plot,
+            self.needs(earlier),
+        )
 
-    def complete(self, counts: dict[str, int], fixed: bool, vary: list[VariedQuantity], objective: syntax.Goal | None, expectations: list[Comparison]) -> None:
+    def complete(
+        self,
+        counts: dict[str, int],
+        fixed: bool,
+        vary: list[VariedQuantity],
+        objective: syntax.Goal | None,
+        expectations: list[Comparison],
+    ) -> None:
         """What a task cannot do without."""
         item, report = self.item, self.inference.report
         words = {_word(c) for c in item.clauses}
         wanted = {"train": ("vary", "minimize"), "verify": ("expect",)}.get(item.kind, ())
         for word in wanted:
             if word not in words and not (word == "minimize" and "maximize" in words):
-                report("missing-clause", f"the task `{item.name}` says no `{word}`", item.name_span, "declared here", help=f"write `{word} …`")
+                report(
+                    "missing-clause",
+                    f"the task `{item.name}` says no `{word}`",
+                    item.name_span,
+                    "declared here",
+                    help=f"write `{word} …`",
+                )
         if item.kind == "train":
             if "epochs" in counts and "steps" in counts:
                 report("said-twice", "say either how many `steps` or how many `epochs`", item.name_span, "says both")
             if "epochs" in counts and not fixed:
-                report("missing-clause", "`epochs` go through fixed samples", item.name_span, "has none", help="write `samples 1_000 fixed`")
+                report(
+                    "missing-clause",
+                    "`epochs` go through fixed samples",
+                    item.name_span,
+                    "has none",
+                    help="write `samples 1_000 fixed`",
+                )
             if "samples" in counts and not fixed:
-                report("misplaced-clause", "`train` draws fresh samples at each step: `batch` says how many", item.name_span, "says `samples`", help="write `samples N fixed` to draw once")
+                report(
+                    "misplaced-clause",
+                    "`train` draws fresh samples at each step: `batch` says how many",
+                    item.name_span,
+                    "says `samples`",
+                    help="write `samples N fixed` to draw once",
+                )
 
     # ------------------------------------------------------------ what varies
 
@@ -308,11 +411,15 @@ class _TaskReader:
             case Scope():
                 quantities = list(self.all_of(found, item.span))
                 if not quantities:
-                    self.inference.report("nothing-varies", f"`{found.path}` has neither params nor networks", item.span, "named here")
+                    self.inference.report(
+                        "nothing-varies", f"`{found.path}` has neither params nor networks", item.span, "named here"
+                    )
                 yield from quantities
             case NetworkUse():
                 if item.range:
-                    self.inference.report("misplaced-range", "a network has no range to narrow", item.range.span, "stands here")
+                    self.inference.report(
+                        "misplaced-range", "a network has no range to narrow", item.range.span, "stands here"
+                    )
                 yield VariedQuantity(found.path, None, None, item.span)
             case Variable(kind="param"):
                 yield self.narrowed(found, item)
@@ -320,7 +427,14 @@ class _TaskReader:
                 if found.kind in ("given", "let"):
                     self.inference.problems.append(unsupported(f"to vary a {found.kind} is", item.span))
                     return
-                self.inference.report("not-variable", f"`{found.path}` is {with_article(found.kind)}: only params and networks vary", item.span, "named here", related=(Label(found.span, "declared here"),), help="declare it `param`")
+                self.inference.report(
+                    "not-variable",
+                    f"`{found.path}` is {with_article(found.kind)}: only params and networks vary",
+                    item.span,
+                    "named here",
+                    related=(Label(found.span, "declared here"),),
+                    help="declare it `param`",
+                )
             case _:
                 self.inference.report("not-variable", f"`{'.'.join(item.path)}` cannot vary", item.span, "named here")
 
@@ -340,7 +454,13 @@ class _TaskReader:
             found = holder.find(name) if holder and i == 0 else holder.names.get(name) if holder else None
             if found is None:
                 known = holder.known() if holder and i == 0 else (holder.names if holder else ())
-                self.inference.report("unknown-name", f"`{'.'.join(path)}` is not in scenario `{self.system.name}`", span, "named here", help=did_you_mean(name, known))
+                self.inference.report(
+                    "unknown-name",
+                    f"`{'.'.join(path)}` is not in scenario `{self.system.name}`",
+                    span,
+                    "named here",
+                    help=did_you_mean(name, known),
+                )
                 return None
             scope = found
         return scope
@@ -367,7 +487,13 @@ class _TaskReader:
         below = low is not None and ends[0] is not None and low < ends[0] - slack
         above = high is not None and ends[1] is not None and high > ends[1] + slack
         if below or above:
-            self.inference.report("out-of-range", f"`{variable.path}` may not leave its own range", range_.span, f"reaches outside {own.span.text}", related=(Label(own.span, "its range"),))
+            self.inference.report(
+                "out-of-range",
+                f"`{variable.path}` may not leave its own range",
+                range_.span,
+                f"reaches outside {own.span.text}",
+                related=(Label(own.span, "its range"),),
+            )
 
     def bound(self, expr: syntax.Expr, unit: Unit, variable: Variable) -> float | None:
         if literal(expr) is None:
@@ -381,7 +507,13 @@ class _TaskReader:
         if not isinstance(found, Variable):
             return
         if found.kind not in ("param", "state", "given"):
-            self.inference.report("not-settable", f"`{found.path}` is {with_article(found.kind)}: a task sets params, givens and starts", item.span, "set here", related=(Label(found.span, "declared here"),))
+            self.inference.report(
+                "not-settable",
+                f"`{found.path}` is {with_article(found.kind)}: a task sets params, givens and starts",
+                item.span,
+                "set here",
+                related=(Label(found.span, "declared here"),),
+            )
             return
         type_ = self.inference.infer(item.value, self.system.root)
         self.inference.same(found.dimension, type_.dimension, item.value.span, found.span, "value")
@@ -402,12 +534,24 @@ class _TaskReader:
             self.inference.number_only(found, expr)
         if not has_measure(expr, self.scope) and not self.inference.problems:
             known = ", ".join(m.item.name for m in self.system.measures)
-            self.inference.report("no-measure", "this names no loss or metric of the scenario", span, "depends on no run", help=f"it has {known}" if known else "declare `loss name = …` in the scenario")
+            self.inference.report(
+                "no-measure",
+                "this names no loss or metric of the scenario",
+                span,
+                "depends on no run",
+                help=f"it has {known}" if known else "declare `loss name = …` in the scenario",
+            )
         return self.inference.final(found.dimension)
 
     def expect(self, condition: syntax.Expr) -> Comparison | None:
         if not isinstance(condition, syntax.Compare):
-            self.inference.report("not-a-comparison", "`expect` takes a comparison", condition.span, "compares nothing", help="write `expect mean(error) < 5 [cm]`")
+            self.inference.report(
+                "not-a-comparison",
+                "`expect` takes a comparison",
+                condition.span,
+                "compares nothing",
+                help="write `expect mean(error) < 5 [cm]`",
+            )
             return None
         self.over_runs(condition, condition.span, number=False)
         per_run = any(outside_reductions(o, self.scope) for o in condition.operands)
@@ -432,12 +576,20 @@ class _TaskReader:
             self.inference.report("bad-count", f"`{clause.word}` is a whole number from {least}", clause.span, "is not")
             return {}
         if clause.modifier is not None and (clause.word, clause.modifier) != ("samples", "fixed"):
-            self.inference.report("unknown-option", f"`{clause.word}` takes no `{clause.modifier}`", clause.span, "said here")
+            self.inference.report(
+                "unknown-option", f"`{clause.word}` takes no `{clause.modifier}`", clause.span, "said here"
+            )
         return {clause.word: int(value)}
 
     def start_word(self, clause: syntax.Start, word: str) -> str:
         if word not in ("random", "fresh"):
-            self.inference.report("unknown-option", "`start` is `random` or `fresh`", clause.span, f"is `{word}`", help=did_you_mean(word, ("random", "fresh")))
+            self.inference.report(
+                "unknown-option",
+                "`start` is `random` or `fresh`",
+                clause.span,
+                f"is `{word}`",
+                help=did_you_mean(word, ("random", "fresh")),
+            )
             return "current"
         return word
 
@@ -447,12 +599,18 @@ class _TaskReader:
         if variable is not None:
             yield variable.path
         elif part_of(expr, root) is None:
-            self.inference.report("not-plottable", "`plot` takes names of the scenario and its parts", expr.span, "is not one")
+            self.inference.report(
+                "not-plottable", "`plot` takes names of the scenario and its parts", expr.span, "is not one"
+            )
 
     def needs(self, earlier: list[TaskUse]) -> tuple[str, ...]:
         """Earlier tasks that vary what this scenario uses."""
         mine = _declared(self.system)
-        return tuple(t.item.name for t in earlier if any((q.path, d) in mine for q in t.vary for p, d in _declared(t.system) if p == q.path))
+        return tuple(
+            t.item.name
+            for t in earlier
+            if any((q.path, d) in mine for q in t.vary for p, d in _declared(t.system) if p == q.path)
+        )
 
 
 def _declared(system: System) -> set[tuple[str, int]]:

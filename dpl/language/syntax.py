@@ -170,7 +170,20 @@ class Window(Node):
 
 
 Expr = (
-    Number | Name | Unary | Binary | Compare | If | Call | Member | Index | Range | Prime | List | Comprehension | Window
+    Number
+    | Name
+    | Unary
+    | Binary
+    | Compare
+    | If
+    | Call
+    | Member
+    | Index
+    | Range
+    | Prime
+    | List
+    | Comprehension
+    | Window
 )
 
 

@@ -182,7 +182,8 @@ _PLAIN: dict[str, tuple[Dimension, Scale]] = {
     "knot": (_dimension(m=1, s=-1), Fraction(1852, 3600)),
 }
 _PREFIXES = {
-    "f": -15, "p": -12, "n": -9, "u": -6, "µ": -6, "μ": -6, "m": -3, "c": -2, "d": -1, "da": 1, "h": 2, "k": 3, "M": 6, "G": 9, "T": 12,
+    "f": -15, "p": -12, "n": -9, "u": -6, "µ": -6, "μ": -6, "m": -3, "c": -2, "d": -1,
+    "da": 1, "h": 2, "k": 3, "M": 6, "G": 9, "T": 12,
 }  # fmt: skip
 AFFINE = {"degC": "K", "°C": "K", "degF": "K", "°F": "K"}
 

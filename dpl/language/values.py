@@ -48,7 +48,9 @@ def _expression(text: str) -> syntax.Expr:
             return value
         case _:
             label = Label(Span(Source("--set", text), 0, len(text)))
-            raise CompileError([Diagnostic("not-a-value", "this is not one value", label, help="write `--set pendulum.m=2[kg]`")])
+            raise CompileError(
+                [Diagnostic("not-a-value", "this is not one value", label, help="write `--set pendulum.m=2[kg]`")]
+            )
 
 
 def _in_unit(value: syntax.Expr, variable: Variable, source: Source) -> float:
@@ -61,7 +63,11 @@ def _in_unit(value: syntax.Expr, variable: Variable, source: Source) -> float:
     try:
         number = float(constant(Scoped(value, system.root, variable.display)))
     except NotConstant as error:
-        problems.append(Diagnostic("not-constant", "a setting is a number with its unit", Label(error.node.span, "is not a constant")))
+        problems.append(
+            Diagnostic(
+                "not-constant", "a setting is a number with its unit", Label(error.node.span, "is not a constant")
+            )
+        )
         number = 0.0
     except BadConstant as error:
         problems.append(error.diagnostic)

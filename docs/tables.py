@@ -1,0 +1,159 @@
+"""Writes the tables of `docs/language.md` from the compiler's own: `python docs/tables.py`.
+
+What stands between `<!-- table NAME -->` and `<!-- end -->` is replaced; all else stays. `tests/test_docs.py` holds
+that nothing would change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+
+from dpl.language.builtins import (
+    ACTIVATIONS,
+    DECAYS,
+    DISTRIBUTIONS,
+    FUNCTIONS,
+    OPTIMISERS,
+    RUN_REDUCTIONS,
+    SOLVERS,
+    TIME_REDUCTIONS,
+    Builtin,
+    MethodRow,
+)
+from dpl.language.units import _PLAIN, _PREFIXED, _PREFIXES
+
+PAGE = Path(__file__).parent / "language.md"
+_PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+_RULES = {
+    "pure": "all pure",
+    "same": "all of one unit, which is the result's",
+    "ratio": "all of one unit; the result is pure",
+    "sqrt": "the result's unit is the square root",
+    "cbrt": "the result's unit is the cube root",
+    "square": "all of one unit; the result's unit is its square",
+    "product": "the product of the units",
+    "table": "`x` as `xs`; the result as `ys`",
+}
+_SPECIAL = {
+    "straight_through": "`f(z)` and `z` of one unit",
+    "smooth": "`width` in the unit of what jumps or bends; the result as `e`",
+}
+_RESULTS = {"same": "as `e`", "times time": "`e` times time", "pure": "pure", "time": "time"}
+
+
+def filled(page: str) -> str:
+    """The page with its tables as the compiler's are now."""
+    return _PLACE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", page)
+
+
+def _table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
+    columns = head.count("|") + 1
+    return "\n".join([f"| {head} |", "|---" * columns + "|", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def functions() -> str:
+    rows = ((f"`{row.name}`", _arity(row), _rule(row), row.smoothness, row.doc) for row in FUNCTIONS.values())
+    return _table("function | arguments | units | smoothness | value", rows)
+
+
+def _arity(row: Builtin) -> str:
+    least, most = row.arity
+    return f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
+
+
+def _rule(row: Builtin) -> str:
+    return _SPECIAL[row.name] if row.rule == "special" else _RULES[row.rule]
+
+
+def reductions() -> str:
+    rows = (
+        (
+            f"`{row.name}({', '.join((('condition' if row.condition else 'e'), *row.arguments))})`",
+            _RESULTS[row.result],
+            row.smoothness,
+            row.doc,
+        )
+        for row in TIME_REDUCTIONS.values()
+    )
+    return _table("reduction | unit | smoothness | value", rows)
+
+
+def runs() -> str:
+    rows = ((f"`{name}({', '.join(('e', *more))})`", doc) for name, (more, doc) in RUN_REDUCTIONS.items())
+    return _table("reduction | value", rows)
+
+
+def distributions() -> str:
+    rows = (
+        (
+            f"`{row.name}({', '.join(name for name, _ in row.arguments)})`",
+            ", ".join(f"`{name}`" for name, own in row.arguments if own) or "none",
+            ", ".join(f"`{name}`" for name in row.positive) or "none",
+            row.doc,
+        )
+        for row in DISTRIBUTIONS.values()
+    )
+    return _table("distribution | in the unit of what is drawn | above 0 | what it is", rows)
+
+
+def solvers() -> str:
+    return _methods("solver", SOLVERS)
+
+
+def optimisers() -> str:
+    return _methods("optimiser", OPTIMISERS)
+
+
+def _methods(kind: str, table: dict[str, MethodRow]) -> str:
+    rows = ((f"`{row.name}({', '.join(name for name, _ in row.arguments)})`", row.doc) for row in table.values())
+    return _table(f"{kind} | what it is", rows)
+
+
+def words() -> str:
+    rows = (("`activation`", _listed(ACTIVATIONS)), ("`decay`", _listed(DECAYS)))
+    return _table("option | one of", rows)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def units() -> str:
+    """Every unit by what it measures, with its size in SI; those that take prefixes come first."""
+    groups: dict[str, list[list[str]]] = {}
+    for table, place in ((_PREFIXED, 0), (_PLAIN, 1)):
+        for name, (dimension, scale) in table.items():
+            written = "the pure number" if dimension.pure else f"`{dimension}`"
+            groups.setdefault(written, [[], []])[place].append(f"`{name}`{_scale(scale)}")
+    rows = ((written, ", ".join(first), ", ".join(rest)) for written, (first, rest) in groups.items())
+    return _table("in SI | with prefixes | without", rows)
+
+
+def prefixes() -> str:
+    """In the order of their powers of ten."""
+    rows = sorted(_PREFIXES.items(), key=lambda row: row[1])
+    return _table("prefix | power of ten", ((f"`{name}`", str(power)) for name, power in rows))
+
+
+def _scale(scale: Fraction | float) -> str:
+    return "" if scale == 1 else f" = {float(scale):.12g}"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "functions": functions,
+    "reductions": reductions,
+    "runs": runs,
+    "distributions": distributions,
+    "solvers": solvers,
+    "optimisers": optimisers,
+    "words": words,
+    "units": units,
+    "prefixes": prefixes,
+}
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,174 @@
+"""A system's text as relations between symbols, and what is known of the symbols.
+
+Names that only rename another are replaced by it (`pendulum.u` by `pilot.u`), so that no equation is solved for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dpl.compiler import ir
+from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, next_of, number, opaque, sp
+from dpl.compiler.structure import Relation, causalize
+from dpl.compiler.symbolic import Translator
+from dpl.language import syntax
+from dpl.language.check import Structure, varying
+from dpl.language.diagnostics import CompileError, Diagnostic, Label
+from dpl.language.model import Clock, Equation, Measure, System, Variable
+
+
+@dataclass(frozen=True)
+class CausalSystem:
+    """A system's equations, and the statements that solve them in order."""
+
+    translator: Translator
+    relations: tuple[Relation, ...]
+    """All but those that only rename; in the names that stand for all others"""
+    aliases: dict[Symbol, Expr]
+    statements: tuple[ir.Statement, ...]
+    measures: tuple[tuple[Measure, Expr], ...]
+    """Losses and metrics; reductions over time stand in them as symbols"""
+
+    @property
+    def system(self) -> System:
+        return self.translator.system
+
+    def aliased(self, expr: Expr) -> Expr:
+        return expr.xreplace(self.aliases)
+
+
+def causal_system(system: System) -> CausalSystem:
+    """The equations of a system, solved. Raises CompileError where they cannot be."""
+    translator = Translator(system, Structure(system))
+    _refuse_shadowed(system)
+    found = [r for e in system.equations for r in _relations(e, translator)]
+    aliases = _aliases(found, translator, varying(system))
+    measures = tuple((m, translator.expr(m.item.value, m.scope).xreplace(aliases)) for m in system.measures)
+    for equation in system.equations:
+        if equation.kind == "initial":  # may ask for derivatives
+            translator.scoped(equation.left), translator.scoped(equation.right)  # pyright: ignore[reportUnusedExpression]
+    relations = tuple(r.renamed(aliases) for r in (*found, *translator.motion.relations()))
+    search = Search(translator, aliases)
+    return CausalSystem(translator, relations, aliases, causalize(relations, search), measures)
+
+
+def _refuse_shadowed(system: System) -> None:
+    """What a user may set needs a name of its own."""
+    known: dict[str, Variable] = {}
+    problems: list[Diagnostic] = []
+    for variable in system.variables:
+        other = known.setdefault(variable.path, variable)
+        if other is not variable and {"param", "given"} & {variable.kind, other.kind}:
+            message = f"this scenario reads both its own `{variable.path}` and the `{variable.path}` of the file"
+            label, related = Label(other.span, "declared here"), (Label(variable.span, "and here"),)
+            problems.append(Diagnostic("shadowed", message, label, related, help="give one of them another name"))
+    if problems:
+        raise CompileError(problems)
+
+
+# ---------------------------------------------------------------- relations
+
+
+def _relations(equation: Equation, translator: Translator) -> list[Relation]:
+    span = equation.span
+    match equation.kind:
+        case "definition":
+            assert equation.target is not None
+            target = translator.symbol(equation.target)
+            value = Relation(target, translator.value_of(equation.target), span, target)
+            return [value, *_components(equation.target, translator)]
+        case "equation":
+            left, right = translator.scoped(equation.left), translator.scoped(equation.right)
+            mine = [u for u in translator.structure.unknowns if u[0].clock == equation.clock]
+            return [Relation(left, right, span, None, tuple(translator.symbol(*u) for u in mine))]
+        case "next":
+            assert equation.target is not None
+            target = next_of(translator.symbol(equation.target))
+            return [Relation(target, translator.scoped(equation.right), span, target)]
+        case "initial":
+            return []
+
+
+def _components(record: Variable, translator: Translator) -> list[Relation]:
+    """The several results of a network that a `let` names, each under its own name."""
+    if record.record is None:
+        return []
+    found: list[Relation] = []
+    for position, port in enumerate(record.record.outputs):
+        target = translator.component(record, port)
+        value = opaque("result")(translator.symbol(record), sp.Integer(position))
+        found.append(Relation(target, value, record.span, target))
+    return found
+
+
+# ---------------------------------------------------------------- aliases
+
+
+def _aliases(relations: Iterable[Relation], translator: Translator, changing: set[Variable]) -> dict[Symbol, Expr]:
+    """Names whose value is another name's at every instant. A sampled copy of what moves is not one."""
+    aliases: dict[Symbol, Expr] = {}
+    for relation in relations:
+        other = relation.right
+        if relation.target is None or not other.is_Symbol or other in (TIME, INFINITY):
+            continue
+        quantity, source = translator.quantities.get(relation.target), translator.quantities.get(other)
+        if quantity is None or source is None or source[0].record is not None:
+            continue
+        clock = quantity[0].clock
+        if quantity[0].shape == source[0].shape and _same_instants(clock, source[0], changing):
+            aliases[relation.target] = other
+    return _ends(aliases)
+
+
+def _same_instants(clock: Clock | None, source: Variable, changing: set[Variable]) -> bool:
+    return clock is None or clock == source.clock or source not in changing
+
+
+def _ends(aliases: dict[Symbol, Expr]) -> dict[Symbol, Expr]:
+    """Each name with what it finally stands for; circles are left to the solver."""
+    result: dict[Symbol, Expr] = {}
+    for name in aliases:
+        end, seen = name, {name}
+        while end in aliases:
+            end = aliases[end]
+            if end in seen:
+                break
+            seen.add(end)
+        else:
+            result[name] = end
+    return result
+
+
+# ---------------------------------------------------------------- where Newton begins
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where Newton's method looks for an unknown: in its declared range, else from one of its declared unit."""
+
+    translator: Translator
+    aliases: dict[Symbol, Expr]
+
+    def __call__(self, unknown: Symbol) -> ir.Unknown:
+        variable, order = self.translator.quantities[unknown]
+        low, high = self._range(variable) if order == 0 else (None, None)
+        unit = number(float(variable.display.scale))
+        if low is not None and high is not None:
+            return ir.Unknown(unknown, self._shaped((low + high) / 2, variable), low, high)
+        guess = low + unit if low is not None else high - unit if high is not None else unit
+        return ir.Unknown(unknown, self._shaped(guess, variable), low, high)
+
+    def _range(self, variable: Variable) -> tuple[Expr | None, Expr | None]:
+        domain = variable.declaration.domain
+        if not isinstance(domain, syntax.Range) or variable.path in self.translator.components:
+            return None, None
+        ends = [self.translator.bound(e, variable, domain.unit) for e in (domain.low, domain.high) if e is not None]
+        low, high = (None if e.has(INFINITY) else e.xreplace(self.aliases) for e in (*ends, INFINITY)[:2])
+        return low, high
+
+    @staticmethod
+    def _shaped(guess: Expr, variable: Variable) -> Expr:
+        return opaque("full")(guess, *map(sp.Integer, variable.shape)) if variable.shape else guess
+
+
