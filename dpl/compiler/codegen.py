@@ -23,9 +23,9 @@ from dpl.compiler.simplify import share
 from dpl.compiler.symbolic import INFINITY, TIME, Translator, opaque
 from dpl.language import syntax
 from dpl.language.builtins import DISTRIBUTIONS
-from dpl.language.settings import bound_of
 from dpl.language.constants import constant
 from dpl.language.model import CheckedModel, Comparison, MethodUse, NetworkUse, Scope, Scoped, TaskUse, Variable
+from dpl.language.settings import bound_of
 from dpl.language.units import Unit
 
 WIDTH = 118
@@ -488,7 +488,7 @@ def _network(use: NetworkUse) -> Make:
 
 
 def _port(port: Any) -> Make:
-    return Make("spec.Port", {"name": port.name, "low": port.low, "high": port.high, "shape": port.shape or None})
+    return Make("spec.Port", {"name": port.name, "low": port.low, "high": port.high, "shape": port.shape or None, "scale": None if port.scale == 1 else port.scale})
 
 
 def _distribution(variable: Variable) -> Make | None:

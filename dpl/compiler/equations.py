@@ -13,7 +13,8 @@ from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, next_of, number, 
 from dpl.compiler.structure import Relation, causalize
 from dpl.compiler.symbolic import Translator
 from dpl.language import syntax
-from dpl.language.check import Structure, varying
+from dpl.language.balance import Structure
+from dpl.language.check import varying
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.model import Clock, Equation, Measure, System, Variable
 

@@ -6,22 +6,20 @@ nothing depends on hashes or on time, so equal input gives equal output.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import sympy as sp
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 from dpl.compiler import ir
+from dpl.compiler.algebra import CONDITIONS, Expr, Sizes, Symbol, function_name, network_path, sp, symbol
 
-Expr = Any
-
-_WEIGHTS = {"Add": 1, "Mul": 1}
 _POWER, _DIVISION, _FUNCTION = 2, 4, 15
-_LARGEST = 150
-"""Operations beyond which an expression is left as it is"""
+MOST_FACTORED = 400
+"""Nodes of an expression beyond which common factors are not looked for"""
+MOST_COMPARED = 4_000
+"""Nodes of a function beyond which only equal subexpressions are shared, not common parts of sums and products"""
 
 
-def cost(exprs: list[Expr]) -> int:
+def cost(exprs: Iterable[Expr]) -> int:
     """Weighted operations of some expressions, each counted as written."""
     total = 0
     for expr in exprs:
@@ -35,103 +33,126 @@ def cost(exprs: list[Expr]) -> int:
     return total
 
 
+def operations(function: ir.Function) -> int:
+    """The cost of a function's body and results."""
+    return cost([*(e for s in function.body for e in ir.expressions(s)), *ir.leaves(function.returns)])
+
+
+# ---------------------------------------------------------------- what does not change during a run
+
+
 class Hoisting:
     """Parts of expressions that depend only on what is fixed during a run, each computed once, by name."""
 
-    def __init__(self, fixed: set[sp.Symbol]):
-        self.fixed = fixed
-        self.names: dict[Expr, sp.Symbol] = {}
+    def __init__(self, fixed: frozenset[Symbol]):
+        self._fixed = fixed
+        self._names: dict[Expr, Symbol] = {}
+
+    def named(self) -> list[tuple[Symbol, Expr]]:
+        """The names given so far and what they stand for."""
+        return [(name, expr) for expr, name in self._names.items()]
 
     def hoist(self, expr: Expr) -> Expr:
         """The expression with every largest invariant part replaced by its name."""
-        if not expr.args or not (expr.free_symbols & self.fixed):
+        if not expr.args or not (expr.free_symbols & self._fixed):
             return expr
-        if expr.free_symbols <= self.fixed and not _carries_record(expr):
+        if self._invariant(expr):
             return self._name(expr)
         if isinstance(expr, sp.Add | sp.Mul):
-            inside = [a for a in expr.args if a.free_symbols <= self.fixed and not _carries_record(a)]
+            inside = [a for a in expr.args if self._invariant(a)]
             if len(inside) > 1 and any(a.free_symbols for a in inside):
                 rest = [self.hoist(a) for a in expr.args if a not in inside]
                 return expr.func(self._name(expr.func(*inside)), *rest)
         return expr.func(*(self.hoist(a) for a in expr.args))
 
+    def _invariant(self, expr: Expr) -> bool:
+        """Truth values and the several results of a network are not numbers that could have a name."""
+        number = function_name(expr) not in CONDITIONS | {"slice"} and network_path(expr) is None
+        return number and self._fixed.issuperset(expr.free_symbols)
+
     def _name(self, expr: Expr) -> Expr:
         """Numbers, symbols and their negatives are not worth a name."""
-        if not expr.args or (isinstance(expr, sp.Mul) and len(expr.args) == 2 and expr.args[0] == -1 and not expr.args[1].args):
+        if not (-expr).args or not expr.args:
             return expr
-        if expr not in self.names:
-            self.names[expr] = sp.Symbol(f"invariant {len(self.names) + 1}", real=True)
-        return self.names[expr]
+        if expr not in self._names:
+            self._names[expr] = symbol(f"invariant {len(self._names) + 1}")
+        return self._names[expr]
 
 
-def _carries_record(expr: Expr) -> bool:
-    """A network's several results are a tuple, not a number; conditions are not numbers either."""
-    name = type(expr).__name__
-    return name.startswith("network ") or name in ("and", "or", "not", "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "slice", "true", "false")
+# ---------------------------------------------------------------- what is computed twice
 
 
 def share(statements: list[ir.Statement], returns: list[Expr]) -> tuple[list[ir.Statement], list[Expr]]:
     """Statements and results with common subexpressions computed once, in names of their own."""
-    flat = [e for s in statements for e in _expressions(s)]
-    exprs = [*flat, *returns]
-    if not exprs:
-        return statements, returns
-    best = min((_shared(candidate) for candidate in (exprs, [_factored(e) for e in exprs])), key=lambda r: r[2])
-    replacements, reduced, _ = best
-    rest = iter(reduced[: len(flat)])
-    rebuilt = [_rebuilt(s, rest) for s in statements]
-    return _placed(replacements, rebuilt, reduced[len(flat) :]), reduced[len(flat) :]
+    outer = [s for s in statements if not isinstance(s, ir.Root)]
+    exprs = [*(e for s in outer for e in ir.expressions(s)), *returns]
+    size = Sizes()
+    if sum(map(size, exprs)) > MOST_COMPARED:
+        candidates = [_equal_parts(exprs)]
+    else:
+        factored = [sp.factor_terms(e) if e.has(sp.Add) and size(e) <= MOST_FACTORED else e for e in exprs]
+        candidates = [_common_parts(exprs), *([_common_parts(factored)] if factored != exprs else [])]
+    replacements, reduced = min(candidates, key=lambda c: cost([*c[0].values(), *c[1]]))
+    rest = iter(reduced)
+    rebuilt = [s if isinstance(s, ir.Root) else ir.mapped(s, lambda _: next(rest)) for s in statements]
+    results = list(rest)
+    return _placed(replacements, rebuilt, results), results
 
 
-def _shared(exprs: list[Expr]) -> tuple[list[tuple[sp.Symbol, Expr]], list[Expr], int]:
-    names = sp.numbered_symbols("shared ", start=1, real=True)
-    replacements, reduced = sp.cse(exprs, symbols=names, order="canonical", list=True)
-    return replacements, reduced, cost([e for _, e in replacements] + reduced)
+Parts = tuple[dict[Symbol, Expr], list[Expr]]
+"""What names stand for, and the expressions in terms of them"""
 
 
-def _factored(expr: Expr) -> Expr:
-    """The expression with common factors of sums taken out, if it is small enough to try."""
-    if not expr.has(sp.Add) or sp.count_ops(expr) > _LARGEST:
-        return expr
-    return sp.factor_terms(expr)
+def _names() -> Iterator[Symbol]:
+    return sp.numbered_symbols("shared ", start=1, real=True)
 
 
-def _expressions(statement: ir.Statement) -> Iterator[Expr]:
-    match statement:
-        case ir.Assign(_, value):
-            yield value
-        case ir.Solve(_, rows, right):
-            for row in (*rows, right):
-                yield from row
-        case ir.Root():
-            return
+def _common_parts(exprs: Sequence[Expr]) -> Parts:
+    """Equal subexpressions and common parts of sums and products; the time grows with the square of their number."""
+    replacements, reduced = sp.cse(exprs, symbols=_names(), order="canonical", list=True)
+    return dict(replacements), reduced
 
 
-def _rebuilt(statement: ir.Statement, rest: Iterator[Expr]) -> ir.Statement:
-    match statement:
-        case ir.Assign(target, _, origin):
-            return ir.Assign(target, next(rest), origin)
-        case ir.Solve(targets, rows, right, origin):
-            new = tuple(tuple(next(rest) for _ in row) for row in rows)
-            return ir.Solve(targets, new, tuple(next(rest) for _ in right), origin)
-        case ir.Root():
-            return statement
+def _equal_parts(exprs: Sequence[Expr]) -> Parts:
+    """Equal subexpressions only, in time that grows with the size."""
+    seen: Counter[Expr] = Counter()
+    waiting = list(exprs)
+    while waiting:
+        expr = waiting.pop()
+        if expr.args and expr.free_symbols and function_name(expr) not in CONDITIONS | {"slice"}:
+            seen[expr] += 1
+            if seen[expr] > 1:
+                continue
+        waiting += expr.args
+    names, done = _names(), dict[Expr, Expr]()
+    values: dict[Symbol, Expr] = {}
+
+    def reduced(expr: Expr) -> Expr:
+        if not expr.args:
+            return expr
+        if expr not in done:
+            new = expr.func(*map(reduced, expr.args))
+            if seen[expr] > 1:
+                name = next(names)
+                values[name], new = new, name
+            done[expr] = new
+        return done[expr]
+
+    return values, [reduced(e) for e in exprs]
 
 
-def _placed(
-    replacements: list[tuple[sp.Symbol, Expr]], statements: list[ir.Statement], returns: list[Expr]
-) -> list[ir.Statement]:
+def _placed(values: dict[Symbol, Expr], statements: list[ir.Statement], returns: list[Expr]) -> list[ir.Statement]:
     """Each shared name just before its first use, with the origin of the statement that uses it first."""
-    values = dict(replacements)
-    done: set[sp.Symbol] = set()
+    order = {name: i for i, name in enumerate(values)}
+    done: set[Symbol] = set()
     result: list[ir.Statement] = []
 
-    def need(symbols: set[sp.Symbol], origin: str) -> None:
-        for symbol in sorted(symbols & values.keys() - done, key=lambda s: int(str(s).split()[1])):
-            if symbol not in done:
-                done.add(symbol)
-                need(values[symbol].free_symbols, origin)
-                result.append(ir.Assign(symbol, values[symbol], origin))
+    def need(symbols: set[Symbol], origin: str) -> None:
+        for name in sorted(symbols & values.keys(), key=order.__getitem__):
+            if name not in done:
+                done.add(name)
+                need(values[name].free_symbols, origin)
+                result.append(ir.Assign(name, values[name], origin))
 
     for statement in statements:
         need(ir.reads(statement), statement.origin)

@@ -9,20 +9,31 @@ import math
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from dpl.compiler.algebra import COMPARE, INFINITY, TIME, Expr, Sizes, Symbol, network_path, number, opaque, sp
+from dpl.compiler.algebra import (
+    COMPARE,
+    INFINITY,
+    TIME,
+    Expr,
+    Sizes,
+    Symbol,
+    network_path,
+    number,
+    opaque,
+    sp,
+    weights_of,
+)
 from dpl.compiler.algebra import symbol as make_symbol
-from dpl.compiler.algebra import weights_of
 from dpl.compiler.motion import Motion
 from dpl.compiler.rewrite import choice, smoothed
 from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
+from dpl.language.calls import function_scope
 from dpl.language.check import Structure
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite, literal, scaled
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.elaborate import target_of
-from dpl.language.calls import function_scope
 from dpl.language.model import Bound, FunctionUse, Measure, NetworkUse, PortType, Scope, Scoped, System, Variable
-from dpl.language.settings import is_run_reduction
+from dpl.language.tasks import is_run_reduction
 from dpl.language.units import read_unit
 
 MOST_VISITS = 300_000

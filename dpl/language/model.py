@@ -100,6 +100,8 @@ class PortType:
     shape: tuple[int, ...] = ()
     low: float | None = None
     high: float | None = None
+    scale: float = 1.0
+    """The SI value of one declared unit"""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from dpl.language.infer import Inference
 from dpl.language.model import CheckedModel, System, TaskUse
 from dpl.language.parser import parse, read
 from dpl.language.resolve import Namespace, resolve
-from dpl.language.settings import read_run, read_task
+from dpl.language.settings import read_run
 from dpl.language.source import Source, Span
+from dpl.language.tasks import read_task
 
 MOST_PROBLEMS = 100
 
