@@ -8,66 +8,50 @@ from __future__ import annotations
 
 import hashlib
 import textwrap
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import sympy as sp
-
-from dpl.compiler import ir
-from dpl.compiler.lower import Lowered, constant_start, free_symbols, leaves
+from dpl.compiler import declarations, ir
+from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, by_name, free, function_name, opaque, weights_of
+from dpl.compiler.literals import WIDTH, Code, Make, assigned, quoted
+from dpl.compiler.lower import Lowered
 from dpl.compiler.names import Names, identifier, symbol_names
 from dpl.compiler.printer import Printer
 from dpl.compiler.simplify import share
-from dpl.compiler.symbolic import INFINITY, TIME, Translator, opaque
-from dpl.language import syntax
-from dpl.language.builtins import DISTRIBUTIONS
-from dpl.language.constants import constant
-from dpl.language.model import CheckedModel, Comparison, MethodUse, NetworkUse, Scope, Scoped, TaskUse, Variable
-from dpl.language.settings import bound_of
-from dpl.language.units import Unit
-
-WIDTH = 118
+from dpl.compiler.symbolic import Translator
+from dpl.language.check import Structure
+from dpl.language.model import CheckedModel, NetworkUse, Scope, TaskUse
 
 
-@dataclass(frozen=True)
-class Make:
-    """A constructor call of `runtime/spec.py`; arguments that equal `None` are left out."""
-
-    name: str
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Code:
-    """A Python expression, such as a function's name."""
-
-    text: str
-
-
-def generate(model: CheckedModel, scenarios: list[Lowered], version: str) -> str:
+def generate(model: CheckedModel, scenarios: Sequence[Lowered], version: str) -> str:
     """The module of a checked model and its lowered scenarios."""
     return _Module(model, scenarios, version).text()
 
 
-@dataclass
 class _Module:
-    model: CheckedModel
-    scenarios: list[Lowered]
-    version: str
-    names: Names = field(default_factory=Names)
-    lines: list[str] = field(default_factory=list[str])
+    """The names of one module, given out in the order of the text, and its lines."""
+
+    def __init__(self, model: CheckedModel, scenarios: Sequence[Lowered], version: str):
+        self.model, self.scenarios, self.version = model, scenarios, version
+        self.names = Names()
+        self.scenario_names = {s.system.name: self.names.unique(identifier(s.system.name)) for s in scenarios}
+        self.task_names = {t.item.name: self.names.unique(identifier(t.item.name)) for t in model.tasks}
+        self.network_names: dict[str, str] = {}
+        for lowered in scenarios:
+            for use in lowered.causal.translator.networks.values():
+                wish = identifier(use.path.replace(".", "_")).upper()
+                if _key(use) not in self.network_names:
+                    self.network_names[_key(use)] = self.names.unique(wish)
 
     def text(self) -> str:
-        networks = self.networks()
         body: list[str] = []
         for lowered in self.scenarios:
-            body += self.scenario(lowered, networks)
+            body += self.scenario(lowered)
         for task in self.model.tasks:
             body += self.task(task)
         body += self.closing()
-        return "\n".join([*self.opening("\n".join(body)), *self.network_lines(networks), *body]) + "\n"
+        return "\n".join([*self.opening("\n".join(body)), *self.network_lines(), *body]) + "\n"
 
     # ------------------------------------------------------------ the module
 
@@ -82,22 +66,12 @@ class _Module:
             lines += ["from dpl.runtime import functions as dpl"]
         return lines
 
-    def networks(self) -> dict[int, tuple[str, NetworkUse]]:
-        """A name for the spec of each distinct network, by its declaration and path."""
-        found: dict[int, tuple[str, NetworkUse]] = {}
-        self.network_names: dict[str, str] = {}
-        for lowered in self.scenarios:
-            for use in lowered.translator.networks.values():
-                key = repr((use.path, use.item.span.start, use.inputs, use.outputs))
-                if key not in self.network_names:
-                    self.network_names[key] = self.names.unique(identifier(use.path.replace(".", "_")).upper())
-                found[id(use)] = (self.network_names[key], use)
-        return found
-
-    def network_lines(self, networks: dict[int, tuple[str, NetworkUse]]) -> list[str]:
+    def network_lines(self) -> list[str]:
+        uses = [u for s in self.scenarios for u in s.causal.translator.networks.values()]
+        by_name = {self.network_names[_key(u)]: u for u in reversed(uses)}
         lines: list[str] = []
-        for name, use in {name: use for name, use in networks.values()}.items():
-            lines += ["", *_assigned(name, _network(use))]
+        for name in self.network_names.values():
+            lines += ["", *assigned(name, declarations.network(by_name[name]))]
         return lines
 
     def closing(self) -> list[str]:
@@ -106,140 +80,99 @@ class _Module:
             "spec.Module",
             {
                 "name": source.name,
-                "doc": _clean(self.model.file.doc),
+                "doc": declarations.clean(self.model.file.doc),
                 "scenarios": tuple(Code(self.scenario_names[s.system.name]) for s in self.scenarios),
                 "tasks": tuple(Code(self.task_names[t.item.name]) for t in self.model.tasks),
                 "version": self.version,
                 "source_hash": hashlib.sha256(source.text.encode()).hexdigest()[:16],
             },
         )
-        return ["", "", *_assigned("MODULE", make)]
+        return ["", "", *assigned("MODULE", make)]
 
     # ------------------------------------------------------------ scenarios
 
-    def __post_init__(self) -> None:
-        self.scenario_names = {s.system.name: self.names.unique(identifier(s.system.name)) for s in self.scenarios}
-        self.task_names = {t.item.name: self.names.unique(identifier(t.item.name)) for t in self.model.tasks}
-
-    def scenario(self, lowered: Lowered, networks: dict[int, tuple[str, NetworkUse]]) -> list[str]:
-        prefix = _snake(self.scenario_names[lowered.system.name])
-        symbols = self.symbols(lowered)
-        texts = symbol_names([str(s) for s in symbols], taken=self.network_names.values())
-        names = {s: texts[str(s)] for s in symbols}
-        tables = {
-            path: (networks[id(use)][0], texts[f"weights {path}"], len(use.outputs) > 1)
-            for path, use in lowered.translator.networks.items()
-        }
-        printer = Printer(names, tables)
-        title = f"# ---------------------------------------------------------------- scenario {self.scenario_names[lowered.system.name]}"
-        lines = ["", "", title]
+    def scenario(self, lowered: Lowered) -> list[str]:
+        name, uses = self.scenario_names[lowered.system.name], lowered.causal.translator.networks
+        symbols = _symbols(lowered)
+        texts = symbol_names([s.name for s in symbols], taken=self.network_names.values())
+        specs = {path: self.network_names[_key(use)] for path, use in uses.items()}
+        called = {path: (specs[path], len(use.outputs) > 1) for path, use in uses.items()}
+        printer = Printer({s: texts[s.name] for s in symbols}, called)
+        lines = ["", "", f"# {'-' * 64} scenario {name}"]
         functions: dict[str, Code] = {}
         for role, function in lowered.functions.items():
-            name = self.names.unique(f"{prefix}_{function.name}")
-            functions[role] = Code(name)
-            lines += ["", "", *_function(function, name, printer)]
-        make = _scenario(lowered, functions, networks)
-        return [*lines, "", "", *_assigned(self.scenario_names[lowered.system.name], make)]
-
-    def symbols(self, lowered: Lowered) -> list[sp.Symbol]:
-        """Every symbol of a scenario's functions, in a fixed order: the model's own names first."""
-        found: set[sp.Symbol] = set()
-        for function in lowered.functions.values():
-            found |= {s for _, held in function.unpack for s in held} | {s for s, _, _ in function.lookups}
-            for statement in function.body:
-                found |= ir.reads(statement) | set(ir.targets(statement))
-                if isinstance(statement, ir.Root):
-                    found |= {a.target for a in statement.body}
-            found |= {s for leaf in leaves(function.returns) for s in leaf.free_symbols}
-        found |= {sp.Symbol(f"weights {p}", real=True) for p in lowered.translator.networks}
-        made = ("invariant ", "shared ")
-        return sorted(found - {TIME, INFINITY}, key=lambda s: (str(s).startswith(made), _natural(str(s))))
+            functions[role] = Code(self.names.unique(f"{_snake(name)}_{function.name}"))
+            lines += ["", "", *_function(function, functions[role].text, printer)]
+        networks = tuple(Code(s) for s in specs.values())
+        return [*lines, "", "", *assigned(name, declarations.scenario(lowered, functions, networks))]
 
     # ------------------------------------------------------------ tasks
 
     def task(self, task: TaskUse) -> list[str]:
         name = self.task_names[task.item.name]
         lines: list[str] = []
-        objective = None
+        objective, expectations = None, list[Code]()
         if task.objective is not None:
-            function = self.names.unique(f"{_snake(name)}_objective")
-            lines += ["", "", *self.over_runs(task, function, task.objective.value, reduce=True)]
-            objective = Make(
-                "spec.Objective",
-                {
-                    "text": task.objective.value.span.text,
-                    "function": Code(function),
-                    "maximize": True if task.objective.sense == "maximize" else None,
-                    "unit": _unit(task.objective_unit),
-                    "origin": task.objective.span.origin,
-                },
-            )
-        expectations: list[Make] = []
+            translator, scope = _over_runs(task)
+            value = translator.expr(task.objective.value, scope)
+            if _per_run(value, set(translator.measures)):
+                value = opaque("runs_mean")(value)
+            objective = Code(self.names.unique(f"{_snake(name)}_objective"))
+            lines += _over_runs_function(translator, objective.text, task.objective.value.span.origin, value)
         for i, expectation in enumerate(task.expectations):
-            function = self.names.unique(f"{_snake(name)}_expectation_{i + 1}")
-            lines += ["", "", *self.comparison(task, function, expectation)]
-            expectations.append(_expectation(expectation, function))
-        make = Make(
-            "spec.Task",
-            {
-                "kind": task.item.kind,
-                "name": task.item.name,
-                "doc": _clean(task.item.doc),
-                "scenario": task.system.name,
-                "settings": tuple((path, float(constant(value))) for path, value in task.settings) or None,
-                "vary": tuple(Make("spec.Varied", {"name": q.path, "low": q.low, "high": q.high}) for q in task.vary) or None,
-                "objective": objective,
-                "expectations": tuple(expectations) or None,
-                "method": _method(task.method),
-                "counts": task.counts or None,
-                "fixed_samples": task.fixed_samples or None,
-                "start": None if task.start == "current" else task.start,
-                "plot": task.plot or None,
-                "needs": task.needs or None,
-                "origin": task.item.span.origin,
-            },
-        )
-        return [*lines, "", "", *_assigned(name, make)]
+            translator, scope = _over_runs(task)
+            values = tuple(translator.expr(o, scope) for o in expectation.operands)
+            expectations.append(Code(self.names.unique(f"{_snake(name)}_expectation_{i + 1}")))
+            lines += _over_runs_function(translator, expectations[-1].text, expectation.span.origin, values)
+        return [*lines, "", "", *assigned(name, declarations.task(task, objective, expectations))]
 
-    def over_runs(self, task: TaskUse, name: str, expr: syntax.Expr, *, reduce: bool) -> list[str]:
-        """A function from the results of all runs to the value of an expression; reduced by the mean if it is not."""
-        translator, scope = _over_runs(task)
-        value = translator.expr(expr, scope)
-        if reduce and _per_run(value, set(translator.measures)):
-            value = opaque("runs_mean")(value)
-        return self.task_function(translator, name, expr.span.origin, value, (value,), single=True)
 
-    def comparison(self, task: TaskUse, name: str, expectation: Comparison) -> list[str]:
-        translator, scope = _over_runs(task)
-        values = tuple(translator.expr(o, scope) for o in expectation.operands)
-        return self.task_function(translator, name, expectation.span.origin, values, values, single=False)
+def _key(use: NetworkUse) -> str:
+    """What tells networks of different declarations apart, in all scenarios."""
+    return repr((use.path, use.item.span.source.name, use.item.span.start, use.inputs, use.outputs))
 
-    def task_function(
-        self, translator: Translator, name: str, origin: str, returns: Any, leaves: tuple[Any, ...], *, single: bool
-    ) -> list[str]:
-        measures = sorted(translator.measures, key=str)
-        body, shared = share([], list(leaves))
-        texts = symbol_names([*(str(s) for s in measures), *(str(t) for s in body for t in ir.targets(s))])
-        symbols = [*measures, *(t for s in body for t in ir.targets(s))]
-        printer = Printer({s: texts[str(s)] for s in symbols}, {})
-        lookups = tuple((s, "runs", str(s)) for s in measures)
-        function = ir.Function(name, f"from {origin}", ("runs",), (), lookups, tuple(body), shared[0] if single else tuple(shared))
-        return _function(function, name, printer)
+
+def _symbols(lowered: Lowered) -> list[Symbol]:
+    """Every symbol of a scenario's functions, in a fixed order: the model's own names first."""
+    found: set[Symbol] = {weights_of(path) for path in lowered.causal.translator.networks}
+    for function in lowered.functions.values():
+        found |= {s for _, held in function.unpack for s in held} | {s for s, _, _ in function.lookups}
+        for statement in function.body:
+            found |= free(ir.expressions(statement)) | {*ir.targets(statement), *ir.inner_targets(statement)}
+        found |= free(ir.leaves(function.returns))
+    made = ("invariant ", "shared ", "inner ")
+    return sorted(found - {TIME, INFINITY}, key=lambda s: (s.name.startswith(made), _natural(s.name)))
+
+
+# ---------------------------------------------------------------- functions over the results of all runs
 
 
 def _over_runs(task: TaskUse) -> tuple[Translator, Scope]:
     scope = Scope("", task.system.root.item, task.system.root.file)
     scope.names.update({m.item.name: m for m in task.system.measures})
-    return Translator(task.system, over_runs=True), scope
+    return Translator(task.system, Structure(task.system), over_runs=True), scope
 
 
-def _per_run(expr: Any, measures: set[sp.Symbol]) -> bool:
+def _per_run(expr: Expr, measures: set[Symbol]) -> bool:
     """Whether a measure stands outside every reduction over runs."""
     if expr in measures:
         return True
-    if type(expr).__name__.startswith("runs_"):
-        return False
-    return any(_per_run(a, measures) for a in expr.args)
+    return not function_name(expr).startswith("runs_") and any(_per_run(a, measures) for a in expr.args)
+
+
+def _over_runs_function(translator: Translator, name: str, origin: str, returns: Any) -> list[str]:
+    body, leaves = share([], ir.leaves(returns))
+    measures = by_name(translator.measures)
+    texts = symbol_names([s.name for s in (*measures, *(t for s in body for t in ir.targets(s)))])
+    symbols = [*measures, *(t for s in body for t in ir.targets(s))]
+    printer = Printer({s: texts[s.name] for s in symbols}, {})
+    lookups = tuple((s, "runs", translator.measures[s].item.name) for s in measures)
+    values = ir.refilled(returns, leaves)
+    return [
+        "",
+        "",
+        *_function(ir.Function(name, f"from {origin}", ("runs",), (), lookups, tuple(body), values), name, printer),
+    ]
 
 
 # ---------------------------------------------------------------- functions
@@ -247,13 +180,13 @@ def _per_run(expr: Any, measures: set[sp.Symbol]) -> bool:
 
 def _function(function: ir.Function, name: str, printer: Printer) -> list[str]:
     lines = [f"def {name}({', '.join(function.arguments)}):", f'    """{_sentence(function.doc)}"""']
-    used = free_symbols(function)
+    used = function.reads()
     for argument, symbols in function.unpack:
         if symbols and any(s in used for s in symbols):
             held = [printer.symbol(s) if s in used else "_" for s in symbols]
             lines += _wrapped("    ", "(", held, ",)" if len(held) == 1 else ")", f" = {argument}")
     for symbol, mapping, key in function.lookups:
-        lines.append(f"    {printer.symbol(symbol)} = {mapping}[{_quoted(key)}]")
+        lines.append(f"    {printer.symbol(symbol)} = {mapping}[{quoted(key)}]")
     for statement in function.body:
         lines += _statement(statement, printer)
     lines += _returns(function.returns, printer)
@@ -270,26 +203,34 @@ def _statement(statement: ir.Statement, printer: Printer, indent: str = "    ") 
             lines = [f"{indent}{left} = roots.linear_solve({comment}", f"{indent}    ("]
             for row in rows:
                 lines.append(f"{indent}        ({', '.join(printer.text(e) for e in row)}),")
-            return [*lines, f"{indent}    ),", f"{indent}    ({', '.join(printer.text(e) for e in right)}),", f"{indent})"]
+            return [
+                *lines,
+                f"{indent}    ),",
+                f"{indent}    ({', '.join(printer.text(e) for e in right)}),",
+                f"{indent})",
+            ]
         case ir.Root():
             return _root(statement, printer, indent, comment)
 
 
 def _root(root: ir.Root, printer: Printer, indent: str, comment: str) -> list[str]:
-    names = [printer.symbol(s) for s in root.targets]
-    held = f"({', '.join(names)},)" if len(names) == 1 else f"({', '.join(names)})"
+    names = [printer.symbol(u.symbol) for u in root.unknowns]
+    single = len(names) == 1  # a number or an array by itself; several numbers as a tuple
     inner = indent + "    "
+
+    def together(texts: list[str]) -> str:
+        return texts[0] if single else f"({', '.join(texts)})"
+
     function = f"residual_{names[0]}"
-    lines = ["", f"{indent}def {function}(unknowns):{comment}", f"{inner}{held} = unknowns"]
+    lines = ["", f"{indent}def {function}(unknowns):{comment}", f"{inner}{together(names)} = unknowns"]
     for assign in root.body:
         lines += _statement(assign, printer, inner)
-    residuals = ", ".join(printer.text(r) for r in root.residuals)
-    lines.append(f"{inner}return ({residuals},)")
-    guess = ", ".join(printer.text(g) for g in root.guess)
-    low = f"({', '.join(repr(b) for b in root.low)},)" if any(b is not None for b in root.low) else None
-    high = f"({', '.join(repr(b) for b in root.high)},)" if any(b is not None for b in root.high) else None
-    bounds = "".join(f", {k}={v}" for k, v in (("low", low), ("high", high)) if v)
-    return [*lines, "", f"{indent}{held} = roots.newton({function}, ({guess},){bounds})"]
+    lines.append(f"{inner}return {together([printer.text(r) for r in root.residuals])}")
+    call = [function, together([printer.text(u.guess) for u in root.unknowns])]
+    for key, ends in (("low", [u.low for u in root.unknowns]), ("high", [u.high for u in root.unknowns])):
+        if any(e is not None for e in ends):
+            call.append(f"{key}={together([printer.text(e) if e is not None else 'None' for e in ends])}")
+    return [*lines, "", f"{indent}{together(names)} = roots.newton({', '.join(call)})"]
 
 
 def _returns(value: Any, printer: Printer) -> list[str]:
@@ -301,7 +242,7 @@ def _returns(value: Any, printer: Printer) -> list[str]:
         return printer.text(item)
 
     if isinstance(value, dict):
-        lines = ["    return {", *(f"        {_quoted(k)}: {text(v)}," for k, v in value.items()), "    }"]
+        lines = ["    return {", *(f"        {quoted(k)}: {text(v)}," for k, v in value.items()), "    }"]
         return lines if value else ["    return {}"]
     single = f"    return {text(value)}"
     if len(single) <= WIDTH or not isinstance(value, tuple):
@@ -317,309 +258,14 @@ def _wrapped(indent: str, opening: str, items: list[str], closing: str, after: s
     return [f"{indent}{opening}", *(f"{indent}    {part}" for part in inner), f"{indent}){after}"]
 
 
-# ---------------------------------------------------------------- declarations
-
-
-def _scenario(lowered: Lowered, functions: dict[str, Code], networks: dict[int, tuple[str, NetworkUse]]) -> Make:
-    system, translator = lowered.system, lowered.translator
-    variables = system.variables
-    arguments: dict[str, Any] = {
-        "name": system.name,
-        "doc": _clean(system.doc) or "",
-        "params": tuple(_param(v) for v in variables if v.kind == "param"),
-        "givens": tuple(_given(v) for v in variables if v.kind == "given"),
-        "starts": tuple(_start(path, *row) for path, row in lowered.starts.items()),
-        "networks": tuple(Code(networks[id(use)][0]) for use in translator.networks.values()),
-        "observed": tuple(_observed(v, lowered) for v in lowered.observed),
-        "measures": tuple(
-            Make("spec.Measure", {"name": m.item.name, "kind": m.item.kind, "unit": _unit(m.display), "origin": m.item.span.origin})
-            for m in system.measures
-        ),
-        "fixed": functions["fixed"],
-        "results": functions["results"],
-        "observe": functions["observe"],
-    }
-    if system.run is not None:
-        arguments |= {
-            "run": Make(
-                "spec.Run",
-                {
-                    "start": float(system.run.start),
-                    "duration": float(system.run.duration),
-                    "method": _method(system.run.method) or Make("spec.Method", {}),
-                    "base": float(lowered.base) if lowered.base is not None else None,
-                    "unit": _unit(system.run.unit) or Make("spec.Unit", {}),
-                },
-            ),
-            "states": tuple(_state(v, k) for v, k in lowered.states) or None,
-            "rates": lowered.rates or None,
-            "start": functions["start"],
-            "rhs": functions["rhs"],
-            "clocks": tuple(
-                Make("spec.Clock", {"every": every, "evaluate": functions[name], "states": states or None})
-                for every, name, states in lowered.clocks
-            )
-            or None,
-            "reductions": tuple(
-                Make("spec.Reduction", {"kind": kind, "index": index, "held": held or None})
-                for kind, index, held in lowered.reductions
-            )
-            or None,
-            **{role: functions.get(role) for role in ("reduction_arguments", "recorded", "instants")},
-        }
-    arguments |= {"ranges": functions.get("ranges"), "defaults": lowered.defaults or None}
-    return Make("spec.Scenario", arguments)
-
-
-def _unit(unit: Unit) -> Make | None:
-    if unit.scale == 1 and unit.text in ("", "1"):
-        return None
-    scale = float(unit.scale)
-    return Make("spec.Unit", {"text": unit.text, "scale": None if scale == 1 else scale})
-
-
-def _param(variable: Variable) -> Make:
-    value = _value(variable.value)
-    low, high = _ends(variable)
-    return Make(
-        "spec.Param",
-        {
-            "name": variable.path,
-            "value": Code("None") if value is None else value,
-            "unit": _unit(variable.display),
-            "low": low,
-            "high": high,
-            "log": variable.declaration.log or None,
-            "prior": _distribution(variable),
-            "shape": variable.shape or None,
-            "origin": _origin(variable),
-        },
-    )
-
-
-def _given(variable: Variable) -> Make:
-    distribution = _distribution(variable)
-    domain = variable.declaration.domain
-    listed: tuple[float, ...] = ()
-    if isinstance(domain, syntax.List):
-        listed = tuple(_floats(constant_start(Scoped(domain, variable.scope, variable.unit)) or ()))
-    low, high = (None, None) if listed else _ends(variable)
-    return Make(
-        "spec.Given",
-        {
-            "name": variable.path,
-            "value": _nominal(variable, distribution, listed, low, high),
-            "unit": _unit(variable.display),
-            "low": low,
-            "high": high,
-            "distribution": distribution,
-            "listed": listed or None,
-            "origin": _origin(variable),
-        },
-    )
-
-
-def _nominal(variable: Variable, distribution: Make | None, listed: tuple[float, ...], low: float | None, high: float | None) -> Any:
-    """The value of a given where nobody draws: its own, else the median (the runtime's to find), the first listed, the
-    middle of its range."""
-    value = _value(variable.value)
-    if value is not None:
-        return value
-    if distribution is not None:
-        return Code("None")
-    return listed[0] if listed else ((low or 0.0) + (high or 0.0)) / 2
-
-
-def _start(path: str, variable: Variable, order: int, value: Any) -> Make:
-    unit = variable.display if order == 0 else Unit()
-    tuples = _tuples(value)
-    if variable.shape and not isinstance(tuples, tuple):
-        tuples = Code(_filled(tuples, variable.shape))
-    return Make("spec.Start", {"name": path, "value": tuples, "unit": _unit(unit), "shape": variable.shape or None, "origin": variable.span.origin})
-
-
-def _filled(value: float, shape: tuple[int, ...]) -> str:
-    text = repr(value)
-    for size in reversed(shape):
-        text = f"({text},) * {size}" if not text.startswith("(") else f"({text},) * {size}"
-    return text
-
-
-def _state(variable: Variable, order: int) -> Make:
-    unit = variable.display
-    return Make(
-        "spec.Observed",
-        {"name": variable.path + "'" * order, "unit": _unit(unit) if order == 0 else None, "kind": "state", "shape": variable.shape or None, "origin": _origin(variable)},
-    )
-
-
-def _observed(variable: Variable, lowered: Lowered) -> Make:
-    item = variable.declaration
-    ranged = variable.path in lowered.ranged
-    return Make(
-        "spec.Observed",
-        {
-            "name": variable.path,
-            "unit": _unit(variable.display),
-            "kind": None if variable.kind == "let" else variable.kind,
-            "shape": variable.shape or None,
-            "range": (ranged and item.limit is None) or None,
-            "limit": (ranged and item.limit is not None) or None,
-            "origin": _origin(variable),
-        },
-    )
-
-
-def _network(use: NetworkUse) -> Make:
-    options = use.options
-    assert options is not None
-    return Make(
-        "spec.Network",
-        {
-            "name": use.path,
-            "inputs": tuple(_port(p) for p in use.inputs),
-            "outputs": tuple(_port(p) for p in use.outputs),
-            "hidden": options.hidden,
-            "activation": options.activation,
-            "start_zero": options.start_zero or None,
-            "origin": use.item.span.origin,
-        },
-    )
-
-
-def _port(port: Any) -> Make:
-    return Make("spec.Port", {"name": port.name, "low": port.low, "high": port.high, "shape": port.shape or None, "scale": None if port.scale == 1 else port.scale})
-
-
-def _distribution(variable: Variable) -> Make | None:
-    prior = variable.declaration.prior
-    if not isinstance(prior, syntax.Call) or not isinstance(prior.function, syntax.Name):
-        return None
-    row = DISTRIBUTIONS[prior.function.id]
-    names = [n for n, _ in row.arguments]
-    given = {a.name or names[i]: a.value for i, a in enumerate(prior.arguments)}
-    values = tuple(
-        float(constant(Scoped(given[name], variable.scope, variable.unit if in_unit else None)))
-        for name, in_unit in row.arguments
-    )
-    return Make("spec.Distribution", {"name": row.name, "arguments": values})
-
-
-def _ends(variable: Variable) -> tuple[float | None, float | None]:
-    domain = variable.declaration.domain
-    if not isinstance(domain, syntax.Range):
-        return None, None
-    low = bound_of(variable, domain.low, domain)
-    high = bound_of(variable, domain.high, domain) if domain.high else None
-    finite = [None if b is None or abs(b) == float("inf") else b for b in (low, high)]
-    return finite[0], finite[1]
-
-
-def _expectation(expectation: Comparison, function: str) -> Make:
-    return Make(
-        "spec.Expectation",
-        {
-            "text": expectation.span.text,
-            "operands": Code(function),
-            "ops": expectation.ops,
-            "per_run": expectation.per_run or None,
-            "unit": _unit(expectation.unit),
-            "origin": expectation.span.origin,
-        },
-    )
-
-
-def _method(method: MethodUse | None) -> Make | None:
-    if method is None:
-        return None
-    return Make("spec.Method", {"name": method.row.name, "arguments": dict(method.arguments) or None})
-
-
-def _value(value: Scoped | None) -> Any:
-    if value is None:
-        return None
-    found = constant_start(value)
-    return _tuples(found) if found is not None else None
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
-def _floats(values: Iterable[Any]) -> list[float]:
-    return [float(v) for v in values]
-
-
-def _origin(variable: Variable) -> str:
-    return (variable.wired or variable.span).origin
-
-
-# ---------------------------------------------------------------- literals
-
-
-def _text(value: Any) -> str:
-    match value:
-        case Make(name, arguments):
-            inner = ", ".join(f"{k}={_text(v)}" for k, v in arguments.items() if v is not None)
-            return f"{name}({inner})"
-        case Code(text):
-            return text
-        case tuple():
-            items = [_text(v) for v in value]
-            return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
-        case dict():
-            return "{" + ", ".join(f"{_quoted(k)}: {_text(v)}" for k, v in value.items()) + "}"
-        case float() if value in (float("inf"), float("-inf")):
-            return f"float({_quoted(str(value))})"
-        case Fraction():
-            return repr(float(value))
-        case str():
-            return _quoted(value)
-        case _:
-            return repr(value)
-
-
-def _quoted(text: str) -> str:
-    """The literal in double quotes, escaped as Python does."""
-    body = repr(text + "'")[1:-1]
-    return f'"{body[:-1]}"' if '"' not in text else repr(text)
-
-
-def _assigned(name: str, value: Any) -> list[str]:
-    first, *rest = _pretty(value, "")
-    return [f"{name} = {first}", *rest]
-
-
-def _pretty(value: Any, indent: str, spent: int = 20) -> list[str]:
-    """The literal over as few lines as the width allows."""
-    text = _text(value)
-    if len(indent) + len(text) + spent <= WIDTH:
-        return [text]
-    deeper = indent + "    "
-    if isinstance(value, Make):
-        lines = [f"{value.name}("]
-        for key, item in value.arguments.items():
-            if item is not None:
-                first, *rest = _pretty(item, deeper, len(key) + 2)
-                lines += [f"{deeper}{key}={first}", *rest]
-                lines[-1] += ","
-        return [*lines, f"{indent})"]
-    if isinstance(value, tuple) and value:
-        lines = ["("]
-        for item in value:
-            first, *rest = _pretty(item, deeper, 1)
-            lines += [f"{deeper}{first}", *rest]
-            lines[-1] += ","
-        return [*lines, f"{indent})"]
-    return [text]
-
-
 def _natural(text: str) -> tuple[Any, ...]:
     return tuple(int(part) if part.isdigit() else part for part in text.replace(" ", "\0 \0").split("\0"))
 
 
 def _snake(name: str) -> str:
-    out = "".join(f"_{c.lower()}" if c.isupper() and i and not name[i - 1].isupper() else c.lower() for i, c in enumerate(name))
+    out = "".join(
+        f"_{c.lower()}" if c.isupper() and i and not name[i - 1].isupper() else c.lower() for i, c in enumerate(name)
+    )
     return out.replace("__", "_")
 
 
@@ -630,7 +276,3 @@ def _sentence(text: str) -> str:
 def _plain(text: str) -> str:
     """Text for a comment or docstring: one line that cannot end either."""
     return "".join(c if c.isprintable() and c not in '"\\' else "_" for c in text)
-
-
-def _clean(doc: str | None) -> str:
-    return " ".join(doc.split()) if doc else ""

@@ -22,7 +22,7 @@ class Compiled:
     @cached_property
     def source(self) -> str:
         """The generated module."""
-        return generate(self.model, list(self.scenarios), __version__)
+        return generate(self.model, self.scenarios, __version__)
 
 
 def compile_model(model: CheckedModel) -> Compiled:

@@ -171,5 +171,3 @@ class Search:
     @staticmethod
     def _shaped(guess: Expr, variable: Variable) -> Expr:
         return opaque("full")(guess, *map(sp.Integer, variable.shape)) if variable.shape else guess
-
-

@@ -96,7 +96,10 @@ class _Lowering:
                 self.tick(f"tick_{i + 1}", group)
             values = (self.timing.rate_symbols, tuple(integrands))
             self.instant("rhs", "time derivatives of the states, and what is integrated", values)
-            for name, doc in (("recorded", "what is recorded along the run"), ("instants", "what the ends are read for")):
+            for name, doc in (
+                ("recorded", "what is recorded along the run"),
+                ("instants", "what the ends are read for"),
+            ):
                 if reads[name]:
                     self.instant(name, doc, tuple(reads[name]))
         self.instant("observe", "every quantity by name", {v.path: self.translator.symbol(v) for v in self.observed})
@@ -300,5 +303,3 @@ def _no_positions(span: Any) -> Diagnostic:
     message = "`semi_implicit` advances rates first and then what they move, but no state's derivative is another state"
     help_text = "use `euler` or `rk4`, or write the model with a velocity: `x' = v`"
     return Diagnostic("no-positions", message, Label(span, "asked for here"), help=help_text)
-
-

@@ -97,8 +97,8 @@ class Motion:
         if name in ("array", "choose"):
             fixed = args[:1] if name == "choose" else ()
             return opaque(name)(*fixed, *rates[len(fixed) :])
-        if name in ("element", "sum", "mean", "transpose"):
-            return opaque(name)(rates[0], *args[1:])
+        if name in ("sum", "mean", "transpose") or name.startswith("element "):
+            return opaque(name)(rates[0])
         if name in ("dot", "matmul"):
             return sp.Add(*(_with(expr, i, r) for i, r in enumerate(rates) if r != 0))
         if name == "norm":

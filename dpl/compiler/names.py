@@ -59,9 +59,6 @@ class Names:
         return name
 
 
-_PRIMES = {1: "dot", 2: "ddot"}
-
-
 def symbol_names(symbols: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
     """A Python name for each symbol's text; short where the last part of a path tells it apart."""
     ordered = list(dict.fromkeys(symbols))
@@ -75,21 +72,23 @@ def symbol_names(symbols: Iterable[str], taken: Iterable[str] = ()) -> dict[str,
 
 
 def _wish(symbol: str, *, short: bool) -> str:
-    for word, form in _FORMS.items():
-        if symbol.startswith(f"{word} "):
-            rest = symbol.removeprefix(f"{word} ")
-            return form.format(rest if rest.isdigit() else _wish(rest, short=short))
+    word, _, rest = symbol.partition(" ")
+    if rest and word in _FORMS:
+        return _FORMS[word].format(rest if rest.isdigit() else _wish(rest, short=short))
     path = symbol.rstrip("'")
     order = len(symbol) - len(path)
     base = identifier(path.rsplit(".", 1)[-1] if short else path.replace(".", "_"))
     return f"{base}_{_PRIMES.get(order, f'd{order}')}" if order else base
 
 
+_PRIMES = {1: "dot", 2: "ddot"}
 _FORMS = {
     "next": "next_{}",
     "start": "{}_start",
     "weights": "{}_weights",
     "invariant": "k{}",
     "shared": "s{}",
+    "inner": "inner_{}",
+    "reduced": "{}",
     "measure": "{}",
 }

@@ -5,20 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
-
-import sympy as sp
-
-from dpl.compiler.symbolic import INFINITY, TIME
+from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, function_name, network_path, sp
 from dpl.language.builtins import FUNCTIONS
-
-Expr = Any
 
 _SUM, _PRODUCT, _SIGN, _POWER, _ATOM = range(5)
 _COMPARE = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!="}
 _PAIRWISE = {"min": "jnp.minimum", "max": "jnp.maximum", "and": "jnp.logical_and", "or": "jnp.logical_or"}
 _CALLS = {
     "not": "jnp.logical_not",
+    "Abs": "jnp.abs",
     "choose": "dpl.choose",
     "array_min": "jnp.min",
     "array_max": "jnp.max",
@@ -38,10 +33,10 @@ _CALLS = {
 class Printer:
     """Prints expressions with the given names of symbols and of networks."""
 
-    def __init__(self, names: dict[sp.Symbol, str], networks: dict[str, tuple[str, str, bool]]):
+    def __init__(self, names: dict[Symbol, str], networks: dict[str, tuple[str, bool]]):
         self.names = names
         self.networks = networks
-        """Path -> its spec's name, its weights' name, whether it has several results"""
+        """Path -> its spec's name, whether it has several results"""
 
     def text(self, expr: Expr, outer: int = _SUM) -> str:
         """The expression, in parentheses where what is around it binds tighter."""
@@ -65,7 +60,7 @@ class Printer:
             return self.function(expr)
         raise AssertionError(f"cannot print {type(expr).__name__}: a bug in DPL")
 
-    def symbol(self, symbol: sp.Symbol) -> str:
+    def symbol(self, symbol: Symbol) -> str:
         if symbol == TIME:
             return "time"
         if symbol == INFINITY:
@@ -92,15 +87,7 @@ class Printer:
                 below.append(sp.Pow(factor.base, -factor.exp))
             else:
                 above.append(factor)
-        front: list[str] = []
-        if coefficient != 1:
-            exact = isinstance(coefficient, sp.Rational)
-            if exact and not _decimal(coefficient) and above:
-                if coefficient.p != 1:
-                    front.append(_fraction(sp.Integer(coefficient.p)))
-                below.insert(0, sp.Integer(coefficient.q))
-            else:
-                front.append(self.text(coefficient, _PRODUCT))
+        front = [self.text(coefficient, _PRODUCT)] if coefficient != 1 else []
         top = "*".join([*front, *(self.text(f, _SIGN) for f in sorted(above, key=_factor_order))]) or "1.0"
         if not below:
             return top, _PRODUCT
@@ -109,6 +96,8 @@ class Printer:
 
     def power(self, expr: Expr) -> tuple[str, int]:
         base, exponent = expr.base, expr.exp
+        if not expr.free_symbols:
+            return repr(float(expr)), _ATOM
         if exponent == sp.Rational(1, 2):
             return f"dpl.sqrt({self.text(base)})", _ATOM
         if _negative(exponent):
@@ -120,12 +109,14 @@ class Printer:
         return f"dpl.power({self.text(base)}, {self.text(exponent)})", _ATOM
 
     def function(self, expr: Expr) -> tuple[str, int]:
-        name, args = type(expr).__name__, expr.args
+        name, args = function_name(expr), expr.args
+        if name.startswith("element "):
+            return f"{self.text(args[0], _ATOM)}[{name.removeprefix('element ')}]", _ATOM
         special = self._special().get(name)
         if special is not None:
             return special(args), _ATOM
-        if name.startswith("network "):
-            return self.network(name.removeprefix("network "), args), _ATOM
+        if network_path(expr) is not None:
+            return self.network(expr), _ATOM
         if name in _COMPARE:
             a, b = (self.text(x, _PRODUCT) for x in args)
             return f"({a} {_COMPARE[name]} {b})", _ATOM
@@ -140,7 +131,7 @@ class Printer:
             "true": lambda _: "True",
             "false": lambda _: "False",
             "array": lambda args: f"dpl.array({', '.join(self.text(a) for a in args)})",
-            "element": lambda args: f"{self.text(args[0], _ATOM)}[{', '.join(map(_index, args[1:]))}]",
+            "cot": lambda args: f"1/jnp.tan({self.text(args[0])})",
             "result": self.result,
             "matmul": lambda args: f"({self.text(args[0], _SIGN)} @ {self.text(args[1], _SIGN)})",
             "zeros": lambda args: f"jnp.zeros({_shape(args)})",
@@ -154,16 +145,15 @@ class Printer:
             text = f"{function}({text}, {other})"
         return text
 
-    def network(self, path: str, args: tuple[Expr, ...]) -> str:
-        spec, weights, _ = self.networks[path]
-        return f"networks.apply({', '.join([spec, weights, *(self.text(a) for a in args)])})"
+    def network(self, call: Expr) -> str:
+        spec, _ = self.networks[network_path(call) or ""]
+        return f"networks.apply({', '.join([spec, *map(self.text, call.args)])})"
 
     def result(self, args: tuple[Expr, ...]) -> str:
         call, position = args
-        text = self.text(call, _ATOM)
-        name = type(call).__name__
-        single = name.startswith("network ") and not self.networks[name.removeprefix("network ")][2]
-        return text if single else f"{text}[{position}]"
+        path = network_path(call)
+        single = path is not None and not self.networks[path][1]
+        return self.text(call, _ATOM) if single else f"{self.text(call, _ATOM)}[{position}]"
 
 
 def _negative(expr: Expr) -> bool:
@@ -199,14 +189,8 @@ def _fraction(value: Expr) -> str:
 
 def _decimal(value: Expr) -> bool:
     """Whether the number is short as a decimal."""
-    return float(Fraction(repr(float(Fraction(int(value.p), int(value.q)))))) * int(value.q) == int(value.p) and len(repr(float(value))) <= 12
-
-
-def _index(expr: Expr) -> str:
-    if type(expr).__name__ == "slice":
-        low, high = (int(a) for a in expr.args)
-        return f"{low}:" if high < 0 else f"{low}:{high + 1}"
-    return str(int(expr))
+    text = repr(float(value))
+    return len(text) <= 12 and Fraction(text) == Fraction(int(value.p), int(value.q))
 
 
 def _shape(args: tuple[Expr, ...]) -> str:

@@ -67,7 +67,7 @@ class Hoisting:
 
     def _invariant(self, expr: Expr) -> bool:
         """Truth values and the several results of a network are not numbers that could have a name."""
-        number = function_name(expr) not in CONDITIONS | {"slice"} and network_path(expr) is None
+        number = function_name(expr) not in CONDITIONS and network_path(expr) is None
         return number and self._fixed.issuperset(expr.free_symbols)
 
     def _name(self, expr: Expr) -> Expr:
@@ -94,9 +94,23 @@ def share(statements: list[ir.Statement], returns: list[Expr]) -> tuple[list[ir.
         candidates = [_common_parts(exprs), *([_common_parts(factored)] if factored != exprs else [])]
     replacements, reduced = min(candidates, key=lambda c: cost([*c[0].values(), *c[1]]))
     rest = iter(reduced)
-    rebuilt = [s if isinstance(s, ir.Root) else ir.mapped(s, lambda _: next(rest)) for s in statements]
+    rebuilt = [_inside(s) if isinstance(s, ir.Root) else ir.mapped(s, lambda _: next(rest)) for s in statements]
     results = list(rest)
     return _placed(replacements, rebuilt, results), results
+
+
+def _inside(root: ir.Root) -> ir.Root:
+    """The root with the common parts of its residuals computed once."""
+    body, residuals = share(list(root.body), list(root.residuals))
+    renamed = {t: symbol(f"inner {t.name}") for s in body for t in ir.targets(s) if t.name.startswith("shared ")}
+
+    def change(e: Expr) -> Expr:
+        return e.xreplace(renamed)
+
+    inner = tuple(
+        ir.Assign(renamed.get(a.target, a.target), change(a.value), a.origin) for a in body if isinstance(a, ir.Assign)
+    )
+    return ir.Root(root.unknowns, inner, tuple(map(change, residuals)), root.origin)
 
 
 Parts = tuple[dict[Symbol, Expr], list[Expr]]
@@ -119,7 +133,7 @@ def _equal_parts(exprs: Sequence[Expr]) -> Parts:
     waiting = list(exprs)
     while waiting:
         expr = waiting.pop()
-        if expr.args and expr.free_symbols and function_name(expr) not in CONDITIONS | {"slice"}:
+        if expr.args and expr.free_symbols and function_name(expr) not in CONDITIONS:
             seen[expr] += 1
             if seen[expr] > 1:
                 continue

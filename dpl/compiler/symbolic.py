@@ -31,7 +31,7 @@ from dpl.language.calls import function_scope
 from dpl.language.check import Structure
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite, literal, scaled
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
-from dpl.language.elaborate import target_of
+from dpl.language.model import target_of
 from dpl.language.model import Bound, FunctionUse, Measure, NetworkUse, PortType, Scope, Scoped, System, Variable
 from dpl.language.tasks import is_run_reduction
 from dpl.language.units import read_unit
@@ -84,7 +84,7 @@ class Translator:
         same = self._paths.setdefault(variable.path, [])
         if variable not in same:
             same.append(variable)
-        shadowed = f" {same.index(variable) + 1}" if variable is not same[0] else ""
+        shadowed = f"~{same.index(variable) + 1}" if variable is not same[0] else ""
         found = make_symbol(variable.path + shadowed + "'" * order)
         self.quantities[found] = (variable, order)
         return found
@@ -180,7 +180,7 @@ class Translator:
                 return self.member(expr, scope)
             case syntax.Index(inner, subscripts):
                 array = self.expr(inner, scope)
-                return opaque("element")(array, *(self.subscript(s, scope) for s in subscripts))
+                return opaque(f"element {', '.join(self.subscript(s, scope) for s in subscripts)}")(array)
             case syntax.Prime():
                 return self.prime(expr, scope)
             case syntax.List():
@@ -190,11 +190,12 @@ class Translator:
             case _:
                 assert_never(expr)
 
-    def subscript(self, expr: syntax.Expr, scope: Scope) -> Expr:
-        if isinstance(expr, syntax.Range):
-            high = int(constant(Scoped(expr.high, scope))) if expr.high else -1
-            return opaque("slice")(sp.Integer(int(constant(Scoped(expr.low, scope)))), sp.Integer(high))
-        return sp.Integer(int(constant(Scoped(expr, scope))))
+    def subscript(self, expr: syntax.Expr, scope: Scope) -> str:
+        """A constant index, or an inclusive range as Python writes it."""
+        if not isinstance(expr, syntax.Range):
+            return str(int(constant(Scoped(expr, scope))))
+        low = int(constant(Scoped(expr.low, scope)))
+        return f"{low}:{int(constant(Scoped(expr.high, scope))) + 1}" if expr.high else f"{low}:"
 
     def name(self, expr: syntax.Name, scope: Scope) -> Expr:
         found = scope.find(expr.id)
@@ -398,5 +399,3 @@ def _has_no_value(expr: Expr) -> bool:
 def _too_large(what: str, expr: syntax.Expr) -> CompileError:
     help_text = "give parts of it names with `let`, or use arrays"
     return CompileError([Diagnostic("too-large", f"{what} is too large to compile", Label(expr.span), help=help_text)])
-
-

@@ -8,8 +8,7 @@ from typing import assert_never
 from dpl.language import syntax
 from dpl.language.builtins import EVENT_REDUCTIONS, FUNCTIONS, RUN_REDUCTIONS, TIME_REDUCTIONS, Builtin
 from dpl.language.constants import BadConstant, NotConstant, constant
-from dpl.language.diagnostics import Label, did_you_mean
-from dpl.language.elaborate import unsupported
+from dpl.language.diagnostics import Label, did_you_mean, unsupported
 from dpl.language.model import Bound, FunctionUse, NetworkUse, Scope, Scoped
 from dpl.language.rules import Rules, Type, has_measure, shape_text
 from dpl.language.units import PURE, Dimension

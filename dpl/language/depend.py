@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
 from dpl.language.calls import function_scope
-from dpl.language.elaborate import target_of
-from dpl.language.model import Bound, FunctionUse, Measure, NetworkUse, Scope, Scoped, Variable
+from dpl.language.model import Bound, FunctionUse, Measure, NetworkUse, Scope, Scoped, Variable, target_of
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     return f"did you mean `{close[0]}`?" if close else None
 
 
+def unsupported(what: str, span: Span) -> Diagnostic:
+    return Diagnostic("not-supported", f"{what} not supported by this version of DPL", Label(span, "used here"))
+
+
 def with_article(word: str) -> str:
     """`a state`, `an input`"""
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"

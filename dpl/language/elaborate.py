@@ -13,7 +13,8 @@ from typing import assert_never
 
 from dpl.language import syntax
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
-from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean, with_article
+from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean, unsupported, with_article
+from dpl.language.inherit import bodies
 from dpl.language.model import (
     Clock,
     Equation,
@@ -24,6 +25,7 @@ from dpl.language.model import (
     Scoped,
     System,
     Variable,
+    target_of,
 )
 from dpl.language.resolve import Namespace, duplicate_name, keyword
 from dpl.language.source import Span
@@ -36,10 +38,6 @@ MOST_CELLS = 10_000_000
 def elaborate(item: syntax.Scenario | syntax.Model, space: Namespace, problems: list[Diagnostic]) -> System:
     """The system of a scenario, or of a model by itself."""
     return _Elaborator(item, problems).build(space)
-
-
-def unsupported(what: str, span: Span) -> Diagnostic:
-    return Diagnostic("not-supported", f"{what} not supported by this version of DPL", Label(span, "used here"))
 
 
 @dataclass
@@ -58,7 +56,7 @@ class _Elaborator:
         root.file = self.file_scope(space)
         if isinstance(item, syntax.Model):
             root.clock = self.clock(item.every, root)
-        inherited, own = self.bodies(item, space)
+        inherited, own = bodies(item, space, self.problems)
         self.declare(root, inherited, space)
         self.declare(root, own, space)
         for variable in self.system.variables:
@@ -117,43 +115,6 @@ class _Elaborator:
         for variable in variables:
             self.define(variable)
         return scope
-
-    def bodies(
-        self, item: syntax.Scenario | syntax.Model, space: Namespace
-    ) -> tuple[list[syntax.Statement], list[syntax.Statement]]:
-        """The statements that a scenario takes over from the one it is like, less what it replaces; and its own."""
-        own = list(item.body)
-        inherited: list[syntax.Statement] = []
-        names = {_declared_name(s) for s in own} - {None}
-        has_run = any(isinstance(s, syntax.Run) for s in own)
-        seen = {item.name}
-        while isinstance(item, syntax.Scenario) and item.like is not None:
-            found = space.names.get(item.like)
-            span = item.like_span or item.span
-            if found is None or not isinstance(found[0], syntax.Scenario):
-                known = [n for n, (i, _) in space.names.items() if isinstance(i, syntax.Scenario)]
-                self.problems.append(
-                    Diagnostic(
-                        "unknown-scenario",
-                        f"there is no scenario `{item.like}`",
-                        Label(span, "named here"),
-                        help=did_you_mean(item.like, known),
-                    )
-                )
-                break
-            item = found[0]
-            if item.name in seen:
-                message = f"scenario `{item.name}` is like itself"
-                self.problems.append(Diagnostic("like-cycle", message, Label(span, "closes the cycle")))
-                break
-            seen.add(item.name)
-            kept = [
-                s for s in item.body if _declared_name(s) not in names and not (has_run and isinstance(s, syntax.Run))
-            ]
-            names |= {_declared_name(s) for s in kept} - {None}
-            has_run = has_run or any(isinstance(s, syntax.Run) for s in kept)
-            inherited = kept + inherited
-        return inherited, own
 
     def declare(self, scope: Scope, body: list[syntax.Statement], space: Namespace) -> None:
         """Give every declared name of a block its meaning; keep the other statements for later."""
@@ -512,47 +473,6 @@ def not_settable(target: Variable, span: Span) -> Diagnostic:
         related=(Label(target.span, "declared here"),),
         help=way_out.get(target.kind, "declare it `input` to set it from outside"),
     )
-
-
-def target_of(expr: syntax.Expr, scope: Scope) -> Variable | None:
-    """The variable that a plain path names: `x`, `cart.x`."""
-    match expr:
-        case syntax.Name(name):
-            found = scope.find(name)
-        case syntax.Member(inner, name):
-            holder = part_of(inner, scope)
-            found = holder.names.get(name) if holder else None
-        case _:
-            return None
-    return found if isinstance(found, Variable) else None
-
-
-def part_of(expr: syntax.Expr, scope: Scope) -> Scope | None:
-    """The part that a plain path names."""
-    match expr:
-        case syntax.Name(name):
-            found = scope.find(name)
-        case syntax.Member(inner, name):
-            holder = part_of(inner, scope)
-            found = holder.names.get(name) if holder else None
-        case _:
-            return None
-    return found if isinstance(found, Scope) else None
-
-
-def _declared_name(statement: syntax.Statement) -> str | None:
-    match statement:
-        case (
-            syntax.Declaration()
-            | syntax.Function()
-            | syntax.Network()
-            | syntax.Part()
-            | syntax.Measure()
-            | syntax.GivenRow()
-        ):
-            return statement.name
-        case _:
-            return None
 
 
 def _span_of(binding: object) -> Span:

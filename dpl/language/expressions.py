@@ -10,9 +10,8 @@ from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
 from dpl.language.calls import Calls
 from dpl.language.constants import BadConstant, NotConstant, constant, division_by_zero
-from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean
-from dpl.language.elaborate import part_of, target_of, unsupported
-from dpl.language.model import Bound, FunctionUse, Measure, NetworkUse, Scope, Scoped, Variable
+from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean, unsupported
+from dpl.language.model import Bound, FunctionUse, Measure, NetworkUse, Scope, Scoped, Variable, part_of, target_of
 from dpl.language.rules import Type, shape_text, unknown_name, upside_down
 from dpl.language.units import PURE, read_unit
 

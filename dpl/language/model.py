@@ -179,6 +179,32 @@ class Scope:
         return f"Scope({self.path or type(self.item).__name__})"
 
 
+def target_of(expr: syntax.Expr, scope: Scope) -> Variable | None:
+    """The variable that a plain path names: `x`, `cart.x`."""
+    match expr:
+        case syntax.Name(name):
+            found = scope.find(name)
+        case syntax.Member(inner, name):
+            holder = part_of(inner, scope)
+            found = holder.names.get(name) if holder else None
+        case _:
+            return None
+    return found if isinstance(found, Variable) else None
+
+
+def part_of(expr: syntax.Expr, scope: Scope) -> Scope | None:
+    """The part that a plain path names."""
+    match expr:
+        case syntax.Name(name):
+            found = scope.find(name)
+        case syntax.Member(inner, name):
+            holder = part_of(inner, scope)
+            found = holder.names.get(name) if holder else None
+        case _:
+            return None
+    return found if isinstance(found, Scope) else None
+
+
 @dataclass(frozen=True)
 class Equation:
     """`left = right`, as written or as wiring and values imply.

@@ -8,8 +8,7 @@ from fractions import Fraction
 from dpl.language import syntax
 from dpl.language.builtins import DECAYS, SOLVERS, MethodRow
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
-from dpl.language.diagnostics import Label, did_you_mean
-from dpl.language.elaborate import unsupported
+from dpl.language.diagnostics import Label, did_you_mean, unsupported
 from dpl.language.infer import Inference
 from dpl.language.model import (
     MethodUse,

@@ -9,8 +9,7 @@ from fractions import Fraction
 from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, OPTIMISERS, RUN_REDUCTIONS
 from dpl.language.constants import literal
-from dpl.language.diagnostics import Diagnostic, Label, did_you_mean, with_article
-from dpl.language.elaborate import part_of, target_of, unsupported
+from dpl.language.diagnostics import Diagnostic, Label, did_you_mean, unsupported, with_article
 from dpl.language.infer import Inference
 from dpl.language.model import (
     Comparison,
@@ -23,6 +22,8 @@ from dpl.language.model import (
     TaskUse,
     Variable,
     VariedQuantity,
+    part_of,
+    target_of,
 )
 from dpl.language.rules import has_measure, upside_down
 from dpl.language.settings import Reader, bound_of, unit_of

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import linecache
 import types
+import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -141,7 +142,7 @@ class Scenario:
             ("start", self._starts, starts),
         )
         for kind, table, changes in tables:
-            for name, value in (changes or {}).items():
+            for name, value in _normalised(changes).items():
                 if name not in table:
                     raise _unknown(kind, name, table, self.name)
                 stored[name] = _checked(table[name], value, stored[name])
@@ -229,7 +230,7 @@ class Scenario:
             values: other values [declared units] of params, networks, givens and starts, by dotted name.
             overrides: the same for names without dots.
         """
-        given = {**(values or {}), **overrides}
+        given = _normalised({**(values or {}), **overrides})
         for name in given:
             if name not in self._params and name not in self._givens and name not in self._starts:
                 raise _unknown(
@@ -267,6 +268,11 @@ class Scenario:
 
             self._trajectories[points] = jax.jit(traced)
         return self._trajectories[points]
+
+
+def _normalised(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """By names as the language knows them: `x₁` is `x1`."""
+    return {unicodedata.normalize("NFKC", name): value for name, value in (values or {}).items()}
 
 
 def _with_nominal(given: Given) -> Given:
@@ -395,6 +401,7 @@ class Run:
         return list(self._rows)
 
     def __getitem__(self, name: str) -> np.ndarray:
+        name = unicodedata.normalize("NFKC", name)
         if name not in self._rows:
             raise _unknown("observed quantity", name, self._rows, self.scenario)
         return self._rows[name]

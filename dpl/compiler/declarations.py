@@ -1,0 +1,321 @@
+"""The declarations of `runtime/spec.py` that stand beside the generated functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dpl.compiler.literals import Code, Make
+from dpl.compiler.lower import Lowered
+from dpl.compiler.start import Start, Value, literal_value
+from dpl.language import syntax
+from dpl.language.builtins import DISTRIBUTIONS
+from dpl.language.constants import constant
+from dpl.language.model import (
+    Comparison,
+    Measure,
+    MethodUse,
+    NetworkUse,
+    PortType,
+    RunSettings,
+    Scoped,
+    TaskUse,
+    Variable,
+)
+from dpl.language.settings import bound_of
+from dpl.language.units import Unit
+
+# ---------------------------------------------------------------- scenarios
+
+
+def scenario(lowered: Lowered, functions: dict[str, Code], networks: tuple[Code, ...]) -> Make:
+    """`spec.Scenario`; `functions` by role, `networks` by the names of their specs."""
+    system = lowered.system
+    arguments: dict[str, Any] = {
+        "name": system.name,
+        "doc": clean(system.doc),
+        "params": tuple(_param(v) for v in system.variables if v.kind == "param"),
+        "givens": tuple(_given(v) for v in system.variables if v.kind == "given"),
+        "starts": tuple(_start(s, system.time) for s in lowered.starts),
+        "networks": networks,
+        "observed": tuple(_observed(v, lowered) for v in lowered.observed),
+        "measures": tuple(_measure(m) for m in system.measures),
+        **{role: functions[role] for role in ("fixed", "results", "observe")},
+    }
+    if system.run is not None:
+        arguments |= _dynamic(lowered, system.run, functions)
+    arguments |= {"ranges": functions.get("ranges"), "defaults": lowered.defaults or None}
+    return Make("spec.Scenario", arguments)
+
+
+def _dynamic(lowered: Lowered, run: RunSettings, functions: dict[str, Code]) -> dict[str, Any]:
+    """What a scenario with a run has besides."""
+    base = lowered.timing.base
+    settings = {
+        "start": float(run.start),
+        "duration": float(run.duration),
+        "method": _method(run.method) or Make("spec.Method", {}),
+        "base": None if base is None else float(base),
+        "unit": _unit(run.unit) or Make("spec.Unit", {}),
+    }
+    clocks = tuple(
+        Make("spec.Clock", {"every": t.every, "evaluate": functions[t.role], "states": t.states or None})
+        for t in lowered.ticks
+    )
+    reductions = tuple(
+        Make("spec.Reduction", {"kind": r.kind, "index": r.index, "held": r.held or None}) for r in lowered.reductions
+    )
+    return {
+        "run": Make("spec.Run", settings),
+        "states": tuple(_state(v, k, lowered.system.time) for v, k in lowered.timing.states) or None,
+        "rates": lowered.rates or None,
+        "start": functions["start"],
+        "rhs": functions["rhs"],
+        "clocks": clocks or None,
+        "reductions": reductions or None,
+        **{role: functions.get(role) for role in ("reduction_arguments", "recorded", "instants")},
+    }
+
+
+def _param(variable: Variable) -> Make:
+    value = literal_value(variable.value) if variable.value is not None else None
+    low, high = _ends(variable)
+    return Make(
+        "spec.Param",
+        {
+            "name": variable.path,
+            "value": Code("None") if value is None else _filled(value, variable.shape),
+            "unit": _unit(variable.display),
+            "low": low,
+            "high": high,
+            "log": variable.declaration.log or None,
+            "prior": _distribution(variable),
+            "shape": variable.shape or None,
+            "origin": _origin(variable),
+        },
+    )
+
+
+def _given(variable: Variable) -> Make:
+    distribution = _distribution(variable)
+    domain = variable.declaration.domain
+    listed = literal_value(Scoped(domain, variable.scope, variable.unit)) if isinstance(domain, syntax.List) else None
+    low, high = (None, None) if listed else _ends(variable)
+    value = literal_value(variable.value) if variable.value is not None else None
+    if value is None and distribution is None:
+        value = listed[0] if isinstance(listed, tuple) else ((low or 0.0) + (high or 0.0)) / 2
+    return Make(
+        "spec.Given",
+        {
+            "name": variable.path,
+            "value": Code("None") if value is None else value,
+            "unit": _unit(variable.display),
+            "low": low,
+            "high": high,
+            "distribution": distribution,
+            "listed": listed,
+            "origin": _origin(variable),
+        },
+    )
+
+
+def _start(start: Start, time: Unit) -> Make:
+    variable = start.variable
+    return Make(
+        "spec.Start",
+        {
+            "name": start.path,
+            "value": _filled(start.value, variable.shape),
+            "unit": _unit(_state_unit(variable, start.order, time)),
+            "shape": variable.shape or None,
+            "origin": variable.span.origin,
+        },
+    )
+
+
+def _filled(value: Value, shape: tuple[int, ...]) -> Value | Code:
+    """The value of every element where one number stands for all."""
+    if not shape or isinstance(value, tuple):
+        return value
+    text = repr(value)
+    for size in reversed(shape):
+        text = f"({text},) * {size}"
+    return Code(text)
+
+
+def _state(variable: Variable, order: int, time: Unit) -> Make:
+    return Make(
+        "spec.Observed",
+        {
+            "name": variable.path + "'" * order,
+            "unit": _unit(_state_unit(variable, order, time)),
+            "kind": "state",
+            "shape": variable.shape or None,
+            "origin": _origin(variable),
+        },
+    )
+
+
+def _state_unit(variable: Variable, order: int, time: Unit) -> Unit:
+    """The unit of a state as declared, of its derivatives in SI."""
+    if order == 0:
+        return variable.display
+    dimension = variable.dimension / time.dimension**order
+    return Unit(dimension, text="" if dimension.pure else str(dimension))
+
+
+def _observed(variable: Variable, lowered: Lowered) -> Make:
+    limit = variable.declaration.limit
+    ranged = variable.path in lowered.ranged
+    return Make(
+        "spec.Observed",
+        {
+            "name": variable.path,
+            "unit": _unit(variable.display),
+            "kind": None if variable.kind == "let" else variable.kind,
+            "shape": variable.shape or None,
+            "range": (ranged and limit is None) or None,
+            "limit": (ranged and limit is not None) or None,
+            "origin": _origin(variable),
+        },
+    )
+
+
+def _measure(measure: Measure) -> Make:
+    item = measure.item
+    arguments = {"name": item.name, "kind": item.kind, "unit": _unit(measure.display), "origin": item.span.origin}
+    return Make("spec.Measure", arguments)
+
+
+# ---------------------------------------------------------------- networks
+
+
+def network(use: NetworkUse) -> Make:
+    """`spec.Network`."""
+    options = use.options
+    assert options is not None
+    return Make(
+        "spec.Network",
+        {
+            "name": use.path,
+            "inputs": tuple(_port(p) for p in use.inputs),
+            "outputs": tuple(_port(p) for p in use.outputs),
+            "hidden": options.hidden,
+            "activation": options.activation,
+            "start_zero": options.start_zero or None,
+            "origin": use.item.span.origin,
+        },
+    )
+
+
+def _port(port: PortType) -> Make:
+    scale = None if port.scale == 1 else port.scale
+    arguments = {"name": port.name, "low": port.low, "high": port.high, "shape": port.shape or None, "scale": scale}
+    return Make("spec.Port", arguments)
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def task(use: TaskUse, objective: Code | None, expectations: list[Code]) -> Make:
+    """`spec.Task`; `objective` and `expectations` name its functions."""
+    item = use.item
+    compared = zip(use.expectations, expectations, strict=True)
+    varied = (Make("spec.Varied", {"name": q.path, "low": q.low, "high": q.high}) for q in use.vary)
+    return Make(
+        "spec.Task",
+        {
+            "kind": item.kind,
+            "name": item.name,
+            "doc": clean(item.doc),
+            "scenario": use.system.name,
+            "settings": tuple((path, float(constant(value))) for path, value in use.settings) or None,
+            "vary": tuple(varied) or None,
+            "objective": _objective(use, objective) if objective else None,
+            "expectations": tuple(_expectation(e, function) for e, function in compared) or None,
+            "method": _method(use.method),
+            "counts": use.counts or None,
+            "fixed_samples": use.fixed_samples or None,
+            "start": None if use.start == "current" else use.start,
+            "plot": use.plot or None,
+            "needs": use.needs or None,
+            "origin": item.span.origin,
+        },
+    )
+
+
+def _objective(use: TaskUse, function: Code) -> Make:
+    goal = use.objective
+    assert goal is not None
+    return Make(
+        "spec.Objective",
+        {
+            "text": goal.value.span.text,
+            "function": function,
+            "maximize": True if goal.sense == "maximize" else None,
+            "unit": _unit(use.objective_unit),
+            "origin": goal.span.origin,
+        },
+    )
+
+
+def _expectation(expectation: Comparison, function: Code) -> Make:
+    return Make(
+        "spec.Expectation",
+        {
+            "text": expectation.span.text,
+            "operands": function,
+            "ops": expectation.ops,
+            "per_run": expectation.per_run or None,
+            "unit": _unit(expectation.unit),
+            "origin": expectation.span.origin,
+        },
+    )
+
+
+# ---------------------------------------------------------------- what they share
+
+
+def _unit(unit: Unit) -> Make | None:
+    if unit.scale == 1 and unit.text in ("", "1"):
+        return None
+    scale = float(unit.scale)
+    return Make("spec.Unit", {"text": unit.text, "scale": None if scale == 1 else scale})
+
+
+def _method(method: MethodUse | None) -> Make | None:
+    if method is None:
+        return None
+    return Make("spec.Method", {"name": method.row.name, "arguments": dict(method.arguments) or None})
+
+
+def _distribution(variable: Variable) -> Make | None:
+    prior = variable.declaration.prior
+    if not isinstance(prior, syntax.Call) or not isinstance(prior.function, syntax.Name):
+        return None
+    row = DISTRIBUTIONS[prior.function.id]
+    names = [n for n, _ in row.arguments]
+    given = {a.name or names[i]: a.value for i, a in enumerate(prior.arguments)}
+    values = tuple(
+        float(constant(Scoped(given[name], variable.scope, variable.unit if in_unit else None)))
+        for name, in_unit in row.arguments
+    )
+    return Make("spec.Distribution", {"name": row.name, "arguments": values})
+
+
+def _ends(variable: Variable) -> tuple[float | None, float | None]:
+    domain = variable.declaration.domain
+    if not isinstance(domain, syntax.Range):
+        return None, None
+    low = bound_of(variable, domain.low, domain)
+    high = bound_of(variable, domain.high, domain) if domain.high else None
+    finite = [None if b is None or abs(b) == float("inf") else b for b in (low, high)]
+    return finite[0], finite[1]
+
+
+def _origin(variable: Variable) -> str:
+    return (variable.wired or variable.span).origin
+
+
+def clean(doc: str | None) -> str:
+    """A docstring on one line."""
+    return " ".join(doc.split()) if doc else ""

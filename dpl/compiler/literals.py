@@ -1,0 +1,84 @@
+"""Declarations as Python text: constructor calls and literals, over as few lines as the width allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+WIDTH = 118
+
+
+@dataclass(frozen=True)
+class Make:
+    """A constructor call of `runtime/spec.py`; arguments that equal `None` are left out."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A Python expression, such as a function's name."""
+
+    text: str
+
+
+def text_of(value: Any) -> str:
+    """The literal on one line."""
+    match value:
+        case Make(name, arguments):
+            inner = ", ".join(f"{k}={text_of(v)}" for k, v in arguments.items() if v is not None)
+            return f"{name}({inner})"
+        case Code(text):
+            return text
+        case tuple():
+            parts: tuple[Any, ...] = value
+            items = [text_of(v) for v in parts]
+            return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+        case dict():
+            entries: dict[str, Any] = value
+            return "{" + ", ".join(f"{quoted(k)}: {text_of(v)}" for k, v in entries.items()) + "}"
+        case float() if value in (float("inf"), float("-inf")):
+            return f"float({quoted(str(value))})"
+        case str():
+            return quoted(value)
+        case _:
+            return repr(value)
+
+
+def quoted(text: str) -> str:
+    """The literal in double quotes, escaped as Python does."""
+    body = repr(text + "'")[1:-1]
+    return f'"{body[:-1]}"' if '"' not in text else repr(text)
+
+
+def assigned(name: str, value: Any) -> list[str]:
+    """`name = literal`, over as few lines as the width allows."""
+    first, *rest = _pretty(value, "")
+    return [f"{name} = {first}", *rest]
+
+
+def _pretty(value: Any, indent: str, spent: int = 20) -> list[str]:
+    text = text_of(value)
+    if len(indent) + len(text) + spent <= WIDTH:
+        return [text]
+    match value:
+        case Make(name, arguments):
+            items = [(f"{key}=", item) for key, item in arguments.items() if item is not None]
+            return _bracketed(f"{name}(", items, indent)
+        case tuple() if value:
+            parts: tuple[Any, ...] = value
+            return _bracketed("(", [("", item) for item in parts], indent)
+        case _:
+            return [text]
+
+
+def _bracketed(opening: str, items: list[tuple[str, Any]], indent: str) -> list[str]:
+    """One item a line, each after its key."""
+    deeper = indent + "    "
+    lines = [opening]
+    for key, item in items:
+        first, *rest = _pretty(item, deeper, len(key) + 1)
+        lines += [f"{deeper}{key}{first}", *rest]
+        lines[-1] += ","
+    return [*lines, f"{indent})"]
