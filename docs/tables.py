@@ -1,4 +1,4 @@
-"""Writes the tables of `docs/language.md` from the compiler's own: `python docs/tables.py`.
+"""Writes the tables of the pages beside it from the code: `python docs/tables.py`.
 
 What stands between `<!-- table NAME -->` and `<!-- end -->` is replaced; all else stays. `tests/test_docs.py` holds
 that nothing would change.
@@ -6,9 +6,11 @@ that nothing would change.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from dpl.language.builtins import (
@@ -25,7 +27,8 @@ from dpl.language.builtins import (
 )
 from dpl.language.units import _PLAIN, _PREFIXED, _PREFIXES
 
-PAGE = Path(__file__).parent / "language.md"
+DOCS = Path(__file__).parent
+PAGES = (DOCS / "language.md", DOCS / "how-it-works.md")
 _PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 _RULES = {
@@ -143,6 +146,15 @@ def _scale(scale: Fraction | float) -> str:
     return "" if scale == 1 else f" = {float(scale):.12g}"
 
 
+def modules(folder: str) -> str:
+    """The modules of a folder of `dpl/`, each with the first paragraph of its docstring."""
+    rows: list[tuple[str, str]] = []
+    for path in sorted((DOCS.parent / "dpl" / folder).glob("[!_]*.py")):
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        rows.append((f"`{path.name}`", " ".join(doc.split("\n\n")[0].split()).replace("|", "\\|")))
+    return _table("module | what it does", rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "functions": functions,
     "reductions": reductions,
@@ -153,7 +165,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "words": words,
     "units": units,
     "prefixes": prefixes,
+    **{folder: partial(modules, folder) for folder in ("language", "compiler", "runtime", "tasks", "results", "cli")},
 }
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from dpl.compiler import declarations, ir
 from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, by_name, free, function_name, opaque, weights_of
@@ -221,7 +220,7 @@ def _root(root: ir.Root, printer: Printer, indent: str, comment: str) -> list[st
     def together(texts: list[str]) -> str:
         return texts[0] if single else f"({', '.join(texts)})"
 
-    function = f"residual_{names[0]}"
+    function = printer.unused(f"residual_{names[0]}")
     lines = ["", f"{indent}def {function}(unknowns):{comment}", f"{inner}{together(names)} = unknowns"]
     for assign in root.body:
         lines += _statement(assign, printer, inner)
@@ -235,19 +234,23 @@ def _root(root: ir.Root, printer: Printer, indent: str, comment: str) -> list[st
 
 def _returns(value: Any, printer: Printer) -> list[str]:
     def text(item: Any) -> str:
-        if item is None:
-            return "None"
-        if isinstance(item, tuple):
-            return f"({', '.join(map(text, item))}{',' if len(item) == 1 else ''})"
-        return printer.text(item)
+        match item:
+            case None:
+                return "None"
+            case tuple():
+                parts = cast("tuple[Any, ...]", item)
+                return f"({', '.join(map(text, parts))}{',' if len(parts) == 1 else ''})"
+            case _:
+                return printer.text(item)
 
-    if isinstance(value, dict):
-        lines = ["    return {", *(f"        {quoted(k)}: {text(v)}," for k, v in value.items()), "    }"]
-        return lines if value else ["    return {}"]
-    single = f"    return {text(value)}"
-    if len(single) <= WIDTH or not isinstance(value, tuple):
-        return [single]
-    return ["    return (", *(f"        {text(v)}," for v in value), "    )"]
+    match value:
+        case dict():
+            rows = [f"        {quoted(k)}: {text(v)}," for k, v in cast("dict[str, Any]", value).items()]
+            return ["    return {", *rows, "    }"] if rows else ["    return {}"]
+        case tuple() if len(text(value)) > WIDTH - 11:
+            return ["    return (", *(f"        {text(v)}," for v in cast("tuple[Any, ...]", value)), "    )"]
+        case _:
+            return [f"    return {text(value)}"]
 
 
 def _wrapped(indent: str, opening: str, items: list[str], closing: str, after: str) -> list[str]:

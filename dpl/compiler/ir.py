@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from dpl.compiler.algebra import Expr, Symbol, free
 
@@ -133,10 +133,9 @@ def leaves(value: Any) -> list[Expr]:
     """The expressions of nested tuples and dicts, in order."""
     match value:
         case dict():
-            items: list[Any] = list(value.values())  # pyright: ignore[reportUnknownArgumentType]
-            return [leaf for item in items for leaf in leaves(item)]
+            return [leaf for item in cast("dict[str, Any]", value).values() for leaf in leaves(item)]
         case tuple():
-            return [leaf for item in value for leaf in leaves(item)]  # pyright: ignore[reportUnknownVariableType]
+            return [leaf for item in cast("tuple[Any, ...]", value) for leaf in leaves(item)]
         case None:
             return []
         case _:
@@ -147,9 +146,9 @@ def mapped_leaves(value: Any, change: Callable[[Expr], Expr]) -> Any:
     """Nested tuples and dicts with every expression changed, in the order of `leaves`."""
     match value:
         case dict():
-            return {k: mapped_leaves(v, change) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
+            return {k: mapped_leaves(v, change) for k, v in cast("dict[str, Any]", value).items()}
         case tuple():
-            return tuple(mapped_leaves(v, change) for v in value)  # pyright: ignore[reportUnknownVariableType]
+            return tuple(mapped_leaves(v, change) for v in cast("tuple[Any, ...]", value))
         case None:
             return None
         case _:

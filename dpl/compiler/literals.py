@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 WIDTH = 118
 
@@ -32,11 +32,11 @@ def text_of(value: Any) -> str:
         case Code(text):
             return text
         case tuple():
-            parts: tuple[Any, ...] = value
+            parts = cast("tuple[Any, ...]", value)
             items = [text_of(v) for v in parts]
             return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
         case dict():
-            entries: dict[str, Any] = value
+            entries = cast("dict[str, Any]", value)
             return "{" + ", ".join(f"{quoted(k)}: {text_of(v)}" for k, v in entries.items()) + "}"
         case float() if value in (float("inf"), float("-inf")):
             return f"float({quoted(str(value))})"
@@ -67,7 +67,7 @@ def _pretty(value: Any, indent: str, spent: int = 20) -> list[str]:
             items = [(f"{key}=", item) for key, item in arguments.items() if item is not None]
             return _bracketed(f"{name}(", items, indent)
         case tuple() if value:
-            parts: tuple[Any, ...] = value
+            parts = cast("tuple[Any, ...]", value)
             return _bracketed("(", [("", item) for item in parts], indent)
         case _:
             return [text]

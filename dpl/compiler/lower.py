@@ -12,8 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from dpl.compiler import ir
-from dpl.compiler.algebra import INFINITY, ZERO, Expr, Symbol, by_name, free, next_of, opaque, sp, start_of, symbol
-from dpl.compiler.algebra import weights_of
+from dpl.compiler.algebra import INFINITY, ZERO, Expr, Symbol, by_name, free, next_of, opaque, sp, start_of, weights_of
 from dpl.compiler.equations import CausalSystem, Search, causal_system
 from dpl.compiler.simplify import Hoisting, share
 from dpl.compiler.start import Beginning, Start, beginning
@@ -160,7 +159,7 @@ class _Lowering:
         mine = set(group.targets)
         nexts = ((next_of(s), s) for s in self.timing.sampled_symbols)
         returns = (self.timing.held, tuple(n if n in mine else s for n, s in nexts))
-        doc = f"a tick of the blocks with a period of {float(group.clock.period):g} s: what they hold, and their next states"
+        doc = f"a tick with a period of {float(group.clock.period):g} s: what blocks hold, and their next states"
         self.function(name, doc, _INSTANT, returns, self.timing.instant - mine)
 
     def tick_row(self, name: str, group: Group) -> Tick:

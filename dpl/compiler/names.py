@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 RESERVED = frozenset(
-    (*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "jnp", "dpl", "networks", "roots", "spec", "MODULE")
-    + ("time", "states", "sampled", "held", "fixed", "values", "reduced", "runs", "unknowns", "residual")
+    (*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *"jnp dpl networks roots spec MODULE".split())
+    + tuple("time states sampled held fixed values reduced runs unknowns".split())
 )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from fractions import Fraction
+
 from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, function_name, network_path, sp
 from dpl.language.builtins import FUNCTIONS
+
+MOST_ORDERED = 50
+"""Terms of a sum that are put in the order of a textbook"""
 
 _SUM, _PRODUCT, _SIGN, _POWER, _ATOM = range(5)
 _COMPARE = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!="}
@@ -15,6 +18,7 @@ _CALLS = {
     "not": "jnp.logical_not",
     "Abs": "jnp.abs",
     "choose": "dpl.choose",
+    "array": "dpl.array",
     "array_min": "jnp.min",
     "array_max": "jnp.max",
     "transpose": "jnp.transpose",
@@ -23,11 +27,9 @@ _CALLS = {
     "runs_max": "jnp.max",
     "runs_min": "jnp.min",
     "runs_quantile": "jnp.quantile",
-    **{name: f"dpl.{name}" for name in (
-        "smooth_abs", "smooth_sign", "smooth_step", "smooth_max", "smooth_min", "smooth_relu", "smooth_clip", "smooth_choose",
-    )},
+    **{f"smooth_{n}": f"dpl.smooth_{n}" for n in ("abs", "sign", "step", "max", "min", "relu", "clip", "choose")},
     **{row.name: row.jax for row in FUNCTIONS.values()},
-}  # fmt: skip
+}
 
 
 class Printer:
@@ -67,9 +69,15 @@ class Printer:
             return "jnp.inf"
         return self.names[symbol]
 
+    def unused(self, wish: str) -> str:
+        """The wish, or something like it that no symbol is called."""
+        while wish in self.names.values():
+            wish += "_"
+        return wish
+
     def add(self, expr: Expr) -> str:
         parts: list[str] = []
-        for term in expr.as_ordered_terms():
+        for term in expr.as_ordered_terms() if len(expr.args) <= MOST_ORDERED else expr.args:
             minus = _negative(term)
             text = self.text(-term if minus else term, _PRODUCT)
             parts.append(f" {'-' if minus else '+'} {text}" if parts else f"-{text}" if minus else text)
@@ -104,19 +112,12 @@ class Printer:
             return f"1/{self.text(sp.Pow(base, -exponent), _SIGN)}", _PRODUCT
         if exponent.is_Integer:
             return f"{self.text(base, _ATOM)}**{exponent}", _POWER
-        if base is sp.E:
-            return f"jnp.exp({self.text(exponent)})", _ATOM
+        if base.is_Symbol and exponent == sp.Rational(3, 2):
+            return f"{self.text(base)}*dpl.sqrt({self.text(base)})", _PRODUCT
         return f"dpl.power({self.text(base)}, {self.text(exponent)})", _ATOM
 
     def function(self, expr: Expr) -> tuple[str, int]:
         name, args = function_name(expr), expr.args
-        if name.startswith("element "):
-            return f"{self.text(args[0], _ATOM)}[{name.removeprefix('element ')}]", _ATOM
-        special = self._special().get(name)
-        if special is not None:
-            return special(args), _ATOM
-        if network_path(expr) is not None:
-            return self.network(expr), _ATOM
         if name in _COMPARE:
             a, b = (self.text(x, _PRODUCT) for x in args)
             return f"({a} {_COMPARE[name]} {b})", _ATOM
@@ -124,19 +125,29 @@ class Printer:
             return self.pairwise(_PAIRWISE[name], [self.text(a) for a in args]), _ATOM
         if name in _CALLS:
             return f"{_CALLS[name]}({', '.join(self.text(a) for a in args)})", _ATOM
-        raise AssertionError(f"cannot print the function {name}: a bug in DPL")
+        if network_path(expr) is not None:
+            return self.network(expr), _ATOM
+        if name.startswith("element "):
+            return f"{self.text(args[0], _ATOM)}[{name.removeprefix('element ')}]", _ATOM
+        return self.special(name, args), _ATOM
 
-    def _special(self) -> dict[str, Callable[[tuple[Expr, ...]], str]]:
-        return {
-            "true": lambda _: "True",
-            "false": lambda _: "False",
-            "array": lambda args: f"dpl.array({', '.join(self.text(a) for a in args)})",
-            "cot": lambda args: f"1/jnp.tan({self.text(args[0])})",
-            "result": self.result,
-            "matmul": lambda args: f"({self.text(args[0], _SIGN)} @ {self.text(args[1], _SIGN)})",
-            "zeros": lambda args: f"jnp.zeros({_shape(args)})",
-            "full": lambda args: f"jnp.broadcast_to({self.text(args[0])}, {_shape(args[1:])})",
-        }
+    def special(self, name: str, args: tuple[Expr, ...]) -> str:
+        """What is not written as a call of the same arguments."""
+        match name:
+            case "true" | "false":
+                return name.capitalize()
+            case "matmul":
+                return f"({self.text(args[0], _SIGN)} @ {self.text(args[1], _SIGN)})"
+            case "cot":
+                return f"(1/jnp.tan({self.text(args[0])}))"
+            case "zeros":
+                return f"jnp.zeros({_shape(args)})"
+            case "full":
+                return f"jnp.broadcast_to({self.text(args[0])}, {_shape(args[1:])})"
+            case "result":
+                return self.result(*args)
+            case _:
+                raise AssertionError(f"cannot print the function {name}: a bug in DPL")
 
     @staticmethod
     def pairwise(function: str, args: list[str]) -> str:
@@ -149,8 +160,7 @@ class Printer:
         spec, _ = self.networks[network_path(call) or ""]
         return f"networks.apply({', '.join([spec, *map(self.text, call.args)])})"
 
-    def result(self, args: tuple[Expr, ...]) -> str:
-        call, position = args
+    def result(self, call: Expr, position: Expr) -> str:
         path = network_path(call)
         single = path is not None and not self.networks[path][1]
         return self.text(call, _ATOM) if single else f"{self.text(call, _ATOM)}[{position}]"
@@ -164,7 +174,9 @@ def _negative(expr: Expr) -> bool:
 
 def _factor_order(expr: Expr) -> tuple[int, str]:
     """Numbers and plain symbols first, sums and calls last."""
-    return (0 if expr.is_Number else 1 if expr.is_Symbol else 2 if isinstance(expr, sp.Pow) else 3, str(expr))
+    if expr.is_Symbol:
+        return 1, expr.name
+    return 0 if expr.is_Number else 2 if isinstance(expr, sp.Pow) else 3, ""
 
 
 def _number(value: Expr) -> tuple[str, int]:

@@ -15,7 +15,8 @@ def smoothed(expr: Expr, width: Expr) -> Expr:
         return expr
     name, args = function_name(expr), [smoothed(a, width) for a in expr.args]
     if name == "choose":
-        return _smooth_choice(*args, width)
+        condition, then, otherwise = args
+        return _smooth_choice(condition, then, otherwise, width)
     if name in ("min", "max"):
         result = args[0]
         for other in args[1:]:

@@ -1,4 +1,4 @@
-"""Algebra that pays, bounded: invariants hoisted, common subexpressions shared, factors taken out where that is cheaper.
+"""Algebra that pays, bounded: invariants hoisted, equal parts shared, factors taken out where that is cheaper.
 
 Cost is counted in weighted operations, after sharing. Nothing here expands an expression or runs without bound, and
 nothing depends on hashes or on time, so equal input gives equal output.

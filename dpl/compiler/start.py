@@ -63,7 +63,7 @@ def beginning(causal: CausalSystem, timing: Timing) -> Beginning:
 
 
 def _determined(initial: list[Equation], causal: CausalSystem, timing: Timing) -> set[tuple[Variable, int]]:
-    """The starts that `initial` equations determine: of states without one, then of the rates they name, then others."""
+    """The starts that `initial` equations determine: of states without one, of the rates they name, of others."""
     if not initial:
         return set()
     found = {(v, 0) for v, _ in timing.states if v.value is None}

@@ -31,8 +31,18 @@ from dpl.language.calls import function_scope
 from dpl.language.check import Structure
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite, literal, scaled
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
-from dpl.language.model import target_of
-from dpl.language.model import Bound, FunctionUse, Measure, NetworkUse, PortType, Scope, Scoped, System, Variable
+from dpl.language.model import (
+    Bound,
+    FunctionUse,
+    Measure,
+    NetworkUse,
+    PortType,
+    Scope,
+    Scoped,
+    System,
+    Variable,
+    target_of,
+)
 from dpl.language.tasks import is_run_reduction
 from dpl.language.units import read_unit
 
@@ -162,10 +172,9 @@ class Translator:
                 return number(scaled(value, read_unit(unit, [])) if unit else value)
             case syntax.Name():
                 return self.name(expr, scope)
-            case syntax.Unary("-", operand):
-                return -self.expr(operand, scope)
-            case syntax.Unary("not", operand):
-                return opaque("not")(self.expr(operand, scope))
+            case syntax.Unary(op, operand):
+                inner = self.expr(operand, scope)
+                return -inner if op == "-" else opaque("not")(inner)
             case syntax.Binary(op):
                 return self.chain(expr, scope) if op in _CHAINS else self.binary(expr, scope)
             case syntax.Compare(operands, ops):
@@ -173,7 +182,7 @@ class Translator:
                 tests = [opaque(COMPARE[op])(a, b) for op, a, b in zip(ops, values, values[1:], strict=False)]
                 return tests[0] if len(tests) == 1 else opaque("and")(*tests)
             case syntax.If(condition, then, otherwise):
-                return choice(*(self.expr(e, scope) for e in (condition, then, otherwise)))
+                return choice(self.expr(condition, scope), self.expr(then, scope), self.expr(otherwise, scope))
             case syntax.Call():
                 return self.call(expr, scope)
             case syntax.Member():

@@ -31,7 +31,7 @@ def explain(task: str, problem: Problem, base: Values, seed: int, found: NotFini
         position = int(np.argmax(bad))
         which = sample(problem.scenario, givens, int(indices[position]), position)
         row = {name: value[position] for name, value in givens.items()}
-        cause = _blame(problem.scenario, {**base, **found.values, **row})
+        cause = first_not_finite(problem.scenario, {**base, **found.values, **row})
     what = "the gradient" if losses.all() and not gradients.all() else "the loss"
     params = _params(problem.scenario, found.values)
     return NumericalFailure(task, found.step, what, which, found.values, params, cause)
@@ -54,7 +54,7 @@ def _params(scenario: Scenario, values: Values) -> dict[str, Quantity]:
     return {p.name: declared(values[p.name], p.unit) for p in scenario.spec.params if p.name in values}
 
 
-def _blame(scenario: Scenario, values: Values) -> str | None:
+def first_not_finite(scenario: Scenario, values: Values) -> str | None:
     """In words, which statement first gave what is not finite in a run with these values."""
     if not scenario.program.source:
         return None

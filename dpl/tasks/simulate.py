@@ -10,6 +10,7 @@ from dpl.runtime import solve
 from dpl.runtime.program import Program, Run
 from dpl.runtime.spec import Task
 from dpl.tasks.context import Context, setup
+from dpl.tasks.failure import first_not_finite
 from dpl.tasks.result import Quantity, Result, Seconds
 
 
@@ -27,6 +28,10 @@ def simulate(program: Program, task: Task, context: Context) -> Simulated:
     began = perf_counter()
     run = ready.scenario.simulate_si(ready.base, task.counts.get("points"))
     measures = {name: Quantity(value, run.units[name]) for name, value in {**run.losses, **run.metrics}.items()}
+    notes = list(run.notes)
+    if run.code == solve.NONFINITE:
+        cause = first_not_finite(ready.scenario, ready.base)
+        notes += [cause] if cause else []
     return Simulated(
         kind=task.kind,
         name=task.name,
@@ -34,7 +39,7 @@ def simulate(program: Program, task: Task, context: Context) -> Simulated:
         seed=ready.seed,
         seconds=Seconds(None, perf_counter() - began),
         status="done" if run.code == solve.OK else "unended",
-        notes=tuple(run.notes),
+        notes=tuple(notes),
         run=run,
         measures=measures,
     )
