@@ -53,5 +53,6 @@ def program(model: CheckedModel, seed: int = 0) -> Program:
     """The program of a checked model; `seed` draws its networks' first weights."""
     from dpl.compiler.driver import compile_model
 
-    loaded = runtime.load(compile_model(model).source, model.file.source.name)
-    return Program(loaded.module, loaded.source, seed, loaded.namespace)
+    source = compile_model(model).source
+    namespace = runtime.execute(source, model.file.source.name)
+    return Program(namespace["MODULE"], source, seed, namespace)

@@ -23,9 +23,10 @@ from pathlib import Path
 import pytest
 
 from dpl import language
-from dpl.compiler.driver import compile_model
+from dpl.compiler.driver import Compiled, compile_model
 from dpl.language.diagnostics import CompileError
 from dpl.language.source import Source
+from dpl.language.words import RESERVED
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -119,6 +120,7 @@ def console(command: str) -> str:
     return "".join(told) + output.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", chosen("console"), ids=str)
 def test_outputs_are_those_of_real_runs(block, accept, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -127,6 +129,7 @@ def test_outputs_are_those_of_real_runs(block, accept, monkeypatch):
     compare(block, found, accept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", chosen("python"), ids=str)
 def test_python_examples_print_what_they_show(block, accept, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -156,6 +159,14 @@ def _number(word: str) -> float | None:
         return None
 
 
+@pytest.mark.skipif(not hasattr(Compiled, "stage"), reason="the compiler shows no stages yet")
+@pytest.mark.parametrize("option", ["--stage ast", "--stage model", "--stage system", "--stage ir", "--stage jax"])
+def test_stages_that_the_reference_names_are_shown(option, tmp_path):
+    file = tmp_path / "still.dpl"
+    file.write_text("scenario Still { metric one = 1 }\n")
+    assert console(f"dpl show {file} {option}").strip()
+
+
 # ---------------------------------------------------------------- the pages themselves
 
 
@@ -169,6 +180,13 @@ def test_tables_are_the_compilers_own():
     for page in tables["PAGES"]:
         text = page.read_text(encoding="utf-8")
         assert tables["filled"](text) == text, "run `python docs/tables.py`"
+
+
+def test_reserved_words_are_all_listed():
+    page = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
+    item = page[page.index("- Words that may not be declared") :].split("\n- ")[0]
+    listed = {word for quoted in re.findall(r"`([^`]+)`", item) for word in quoted.split()}
+    assert listed == RESERVED
 
 
 def test_counting_by_ticks():

@@ -98,7 +98,7 @@ def test_a_network_keeps_its_ranges_and_is_a_matrix_product_when_batched() -> No
     ports = (spec.Port("a", -1.0, 1.0), spec.Port("v", shape=(2,)))
     outputs = (spec.Port("lo", 5.0, 6.0), spec.Port("up", 3.0, float("inf"), scale=1e-6), spec.Port("w", shape=(2, 2)))
     net = spec.Network("net", ports, outputs, hidden=(8,))
-    weights = networks.init(net, jax.random.key(0))
+    weights = networks.init(net, 0)
     a, v = jnp.linspace(-50, 50, 7), jnp.ones((7, 2))
     low, up, w = jax.vmap(lambda a, v: networks.apply(net, weights, a, v))(a, v)
     assert jnp.all((low > 5) & (low < 6) & (up >= 3) & (up < 3.001))
@@ -109,7 +109,7 @@ def test_a_network_keeps_its_ranges_and_is_a_matrix_product_when_batched() -> No
 @pytest.mark.parametrize(("low", "high", "value"), [(-1, 3, 0), (2, 4, 2), (-4, -2, -2), (0, None, 0), (None, None, 0)])
 def test_start_zero_begins_at_the_value_nearest_zero(low, high, value) -> None:
     net = spec.Network("net", (spec.Port("x"),), (spec.Port("y", low, high),), start_zero=True)
-    y = networks.apply(net, networks.init(net, jax.random.key(1)), 0.7)
+    y = networks.apply(net, networks.init(net, 1), 0.7)
     assert float(y) == pytest.approx(value, abs=0.021)
 
 

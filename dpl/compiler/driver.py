@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from dpl.version import __version__
 from dpl.compiler.codegen import generate
 from dpl.compiler.lower import Lowered, lower
 from dpl.language.diagnostics import CompileError, Diagnostic
 from dpl.language.model import CheckedModel
+from dpl.version import __version__
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,12 @@ def causal_system(system: System) -> CausalSystem:
         if equation.kind == "initial":  # may ask for derivatives
             translator.scoped(equation.left), translator.scoped(equation.right)  # pyright: ignore[reportUnusedExpression]
     relations = tuple(r.renamed(aliases) for r in (*found, *translator.motion.relations()))
-    search = Search(translator, aliases)
-    return CausalSystem(translator, relations, aliases, causalize(relations, search), measures)
+    try:
+        statements = causalize(relations, Search(translator, aliases))
+    except CompileError:
+        causalize(found, Search(translator, {}))  # says the same with every name of the text
+        raise
+    return CausalSystem(translator, relations, aliases, statements, measures)
 
 
 def _refuse_shadowed(system: System) -> None:

@@ -12,10 +12,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-RESERVED = frozenset(
-    (*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *"jnp dpl networks roots spec MODULE".split())
-    + tuple("time states sampled held fixed values reduced runs unknowns".split())
-)
+_OURS = "jnp dpl networks roots spec MODULE time states sampled held fixed values reduced runs unknowns"
+RESERVED = frozenset((*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *_OURS.split()))
 
 
 def identifier(text: str) -> str:

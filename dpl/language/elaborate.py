@@ -48,6 +48,8 @@ class _Elaborator:
     wirings: list[tuple[Scope, syntax.Part, Scope]] = field(default_factory=list["tuple[Scope, syntax.Part, Scope]"])
     statements: list[tuple[Scope, syntax.Statement]] = field(default_factory=list["tuple[Scope, syntax.Statement]"])
     building: tuple[str, ...] = ()
+    misbuilt: list[Scope] = field(default_factory=list[Scope])
+    """Parts with a wrong argument: what they lack is not said as well"""
 
     def build(self, space: Namespace) -> System:
         item = self.item
@@ -275,6 +277,12 @@ class _Elaborator:
 
     def construct(self, argument: syntax.Argument, outer: Scope, child: Scope, part: syntax.Part) -> None:
         """One argument of a construction: an input is wired, a param or a start set."""
+        before = len(self.problems)
+        self.argument(argument, outer, child, part)
+        if len(self.problems) > before:
+            self.misbuilt.append(child)
+
+    def argument(self, argument: syntax.Argument, outer: Scope, child: Scope, part: syntax.Part) -> None:
         if argument.name is None:
             self.problems.append(
                 Diagnostic(
@@ -341,6 +349,8 @@ class _Elaborator:
         """The equation that a value implies, if it does."""
         value = variable.value
         if variable.kind == "input" and value is None and self.system.closed:
+            if variable.scope not in self.misbuilt and variable.declaration.kind == "input":
+                self.problems.append(never_wired(variable))
             value = variable.value = Scoped(syntax.Number(Fraction(0), span=variable.span), variable.scope)
         bound = variable.kind == "param" and value is not None and variable.wired is not None
         if bound and value is not None and not _is_constant(value):
@@ -462,6 +472,19 @@ def _is_constant(value: Scoped) -> bool:
     except BadConstant:
         return True
     return True
+
+
+def never_wired(variable: Variable) -> Diagnostic:
+    name, part = variable.declaration.name, variable.scope
+    declared = Label(variable.span, "declared here")
+    wire = f"wire it where its part is made, `{name} = …`, or " if part.span else ""
+    return Diagnostic(
+        "never-wired",
+        f"nothing sets the input `{variable.path}`",
+        Label(part.span, "made here") if part.span else declared,
+        related=(declared,) if part.span else (),
+        help=f"{wire}give it a default: `input {name} = 0`",
+    )
 
 
 def not_settable(target: Variable, span: Span) -> Diagnostic:

@@ -75,7 +75,8 @@ class Inference(Expressions):
             if isinstance(binding, FunctionUse):
                 scope = Scope("", binding.item, binding.scope)
                 for name in binding.item.parameters:
-                    bound = Bound(Scoped(syntax.Name(name, span=binding.item.name_span), scope))
+                    nothing = Scope("", binding.item, None)  # known by its type only
+                    bound = Bound(Scoped(syntax.Name(name, span=binding.item.name_span), nothing))
                     scope.names[name], self.bound[id(bound)] = bound, self.open()
                 self.call_scopes.append(scope)
                 self.calls.append(binding.item)

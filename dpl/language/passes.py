@@ -78,12 +78,9 @@ def _once(problems: Iterable[Diagnostic]) -> list[Diagnostic]:
     """Each problem once: what is wrong with a model is wrong with every part made from it."""
     kept: dict[object, Diagnostic] = {}
     for problem in problems:
-        place = (
-            (problem.label.span.source.name, problem.label.span.start, problem.label.span.end)
-            if problem.label
-            else None
-        )
-        kept.setdefault((problem.code, place), problem)
+        labels = (*([problem.label] if problem.label else []), *problem.related)
+        places = tuple((label.span.source.name, label.span.start, label.span.end) for label in labels)
+        kept.setdefault((problem.code, places), problem)
     return list(kept.values())
 
 

@@ -9,11 +9,14 @@ taken in the declared unit. Under `vmap` each layer is one matrix product.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from dpl.runtime.spec import Network, Port
@@ -40,19 +43,20 @@ def widths(network: Network) -> tuple[int, ...]:
     return (sum(map(_size, network.inputs)), *network.hidden, sum(map(_size, network.outputs)))
 
 
-def init(network: Network, key: Array) -> Weights:
+def init(network: Network, seed: int) -> Weights:
     """Fresh weights: normal with variance 1/inputs (LeCun et al. 1998, Efficient BackProp), biases zero.
 
+    They depend on the seed and the network's name alone; drawn by NumPy, which needs nothing compiled.
     With `start_zero` the last layer is zero but for biases that give the value nearest to 0 in each output's range.
     """
     sizes = widths(network)
-    keys = jax.random.split(key, len(sizes) - 1)
-    w = [jax.random.normal(k, (m, n)) / math.sqrt(max(m, 1)) for k, m, n in zip(keys, sizes, sizes[1:], strict=False)]
-    b = [jnp.zeros(n) for n in sizes[1:]]
+    draw = np.random.default_rng([seed, zlib.crc32(network.name.encode())])
+    w = [draw.standard_normal((m, n)) / math.sqrt(max(m, 1)) for m, n in pairwise(sizes)]
+    b = [np.zeros(n) for n in sizes[1:]]
     if network.start_zero:
-        w[-1] = jnp.zeros_like(w[-1])
-        b[-1] = jnp.concatenate([jnp.full(_size(port), _start(port)) for port in network.outputs])
-    return {"w": tuple(w), "b": tuple(b)}
+        w[-1] = np.zeros_like(w[-1])
+        b[-1] = np.concatenate([np.full(_size(port), _start(port)) for port in network.outputs])
+    return {"w": tuple(map(jnp.asarray, w)), "b": tuple(map(jnp.asarray, b))}
 
 
 def apply(network: Network, weights: Weights, *inputs: Any) -> Any:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import linecache
 import types
 import unicodedata
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -64,9 +63,7 @@ class Program:
     def fresh(self, declaration: Param | Network, seed: int | None = None) -> Any:
         """The declared value of a param (None if it has none), or new weights from the seed and the network's name."""
         if isinstance(declaration, Network):
-            key = jax.random.key(self.seed if seed is None else seed)
-            with jax.ensure_compile_time_eval():
-                return networks.init(declaration, jax.random.fold_in(key, zlib.crc32(declaration.name.encode())))
+            return networks.init(declaration, self.seed if seed is None else seed)
         return None if declaration.value is None else np.asarray(declaration.value, float)
 
     def set(self, name: str, value: Any) -> None:
@@ -82,13 +79,19 @@ def from_module(module: Module, source: str = "", namespace: Mapping[str, Any] |
 
 
 def load(source: str, name: str) -> Program:
+    """The program of a generated source text."""
+    namespace = execute(source, name)
+    return from_module(namespace["MODULE"], source, namespace)
+
+
+def execute(source: str, name: str) -> dict[str, Any]:
     """Runs the Python source that the compiler generated; tracebacks show its lines."""
     filename = f"<dpl {name}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     module = types.ModuleType(f"dpl_generated_{name}")
     module.__file__ = filename
     exec(compile(source, filename, "exec"), module.__dict__)
-    return from_module(module.__dict__["MODULE"], source, module.__dict__)
+    return module.__dict__
 
 
 # ---------------------------------------------------------------- scenarios
