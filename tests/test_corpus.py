@@ -1,4 +1,7 @@
-"""Wrong programs, one mistake each, and what is said of them. `pytest --accept` rewrites; read `git diff` then."""
+"""Wrong programs with what is said of them, good ones with what is generated.
+
+`pytest --accept` rewrites what is expected; read `git diff` then.
+"""
 
 from pathlib import Path
 
@@ -9,6 +12,7 @@ from dpl.compiler.driver import compile_model
 from dpl.language.diagnostics import CompileError, Diagnostic, render
 
 BAD = Path(__file__).parent / "corpus" / "bad"
+GOOD = BAD.parent / "good"
 PROGRAMS = sorted(BAD.glob("[!_]*.dpl"))  # those with a leading underscore are imported by the others
 
 
@@ -27,8 +31,15 @@ def test_bad(path, accept):
     assert found, "nothing is said of this program"
     severity = "warning" if path.stem.startswith("warning_") else "error"
     assert {d.severity for d in found} == {severity}
-    text = "\n\n".join(render(d) for d in found) + "\n"
-    golden = path.with_suffix(".txt")
+    expect("\n\n".join(render(d) for d in found) + "\n", path.with_suffix(".txt"), accept)
+
+
+@pytest.mark.parametrize("path", sorted(GOOD.glob("*.dpl")), ids=lambda path: path.stem)
+def test_good(path, accept):
+    expect(compile_model(language.load(path)).source, path.with_suffix(".py"), accept)
+
+
+def expect(text: str, golden: Path, accept: bool) -> None:
     if accept:
         golden.write_text(text, encoding="utf-8")
     assert golden.exists(), "`pytest --accept` writes what is expected"
@@ -36,4 +47,5 @@ def test_bad(path, accept):
 
 
 def test_every_expectation_has_its_program():
-    assert [path for path in BAD.glob("*.txt") if not path.with_suffix(".dpl").exists()] == []
+    expectations = [*BAD.glob("*.txt"), *GOOD.glob("*.py")]
+    assert [path for path in expectations if not path.with_suffix(".dpl").exists()] == []

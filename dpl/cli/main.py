@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(argv: Sequence[str] | None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = _arguments(argv)
     try:
         return arguments.command(arguments)
     except BrokenPipeError:
@@ -49,6 +49,17 @@ def _command(argv: Sequence[str] | None) -> int:
             raise
         print(f"dpl: {_sentence(error)}", file=sys.stderr)
         return WRONG
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; tasks may stand after options too, which argparse leaves over."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(arguments, "tasks") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.tasks = [*arguments.tasks, *rest]
+    return arguments
 
 
 def _sentence(error: Exception) -> str:

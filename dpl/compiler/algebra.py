@@ -39,6 +39,7 @@ class _Opaque(sp.Function):
 
     is_real = True
     is_commutative = True
+    is_number = False
 
 
 _FUNCTIONS: dict[str, Any] = {}

@@ -104,7 +104,7 @@ class Printer:
 
     def power(self, expr: Expr) -> tuple[str, int]:
         base, exponent = expr.base, expr.exp
-        if not expr.free_symbols:
+        if expr.is_number:
             return repr(float(expr)), _ATOM
         if exponent == sp.Rational(1, 2):
             return f"dpl.sqrt({self.text(base)})", _ATOM

@@ -15,6 +15,8 @@ from dpl.language.diagnostics import Diagnostic, Label
 from dpl.language.graph import components, cycle, match
 from dpl.language.model import Equation, Scoped, System, Variable
 
+MOST_PRIMES = 20
+
 Unknown = tuple[Variable, int]
 """A variable, or its derivative of that order."""
 
@@ -30,12 +32,23 @@ class Structure:
     def orders(self) -> dict[Variable, int]:
         """The order of each continuous state: the highest derivative in any equation, at least 1."""
         found = {v: 1 for v in self.system.variables if v.kind == "state" and v.clock is None}
-        for equation in self.system.equations:
-            if equation.kind == "equation":
-                for read in (*reads(equation.left), *reads(equation.right)):
-                    if isinstance(read.what, Variable) and read.what in found:
-                        found[read.what] = max(found[read.what], read.order)
+        for equation in self.equations:
+            for variable, order in self.derivatives(equation):
+                if variable in found:
+                    found[variable] = max(found[variable], order)
         return found
+
+    def derivatives(self, equation: Equation) -> set[Unknown]:
+        """Every variable in an equation with its order, through the values of names: in `let v = x'`, `v'` is `x''`."""
+        waiting = [(r.what, r.order) for r in (*reads(equation.left), *reads(equation.right))]
+        seen: set[Unknown] = set()
+        while waiting:
+            what, order = waiting.pop()
+            if isinstance(what, Variable) and (what, order) not in seen and order <= MOST_PRIMES:
+                seen.add((what, order))
+                if order and what.value is not None and what.kind in ("let", "output", "input"):
+                    waiting += [(r.what, r.order + order) for r in reads(what.value)]
+        return seen
 
     @cached_property
     def unknowns(self) -> list[Unknown]:
@@ -134,7 +147,7 @@ def _surplus(structure: Structure, equation: Equation) -> Diagnostic:
         if known is not None and known.value is not None and known.kind in ("let", "output", "const"):
             help_text = f"`{known.path}` has its value already"
         elif known is not None and known.kind == "param":
-            help_text = f"`{known.path}` is a param: its value stands in its declaration"
+            help_text = f"`{known.path}` is a param: write `param {known.declaration.name} = …` to give it its value"
         elif known is not None and known.kind == "state" and known.clock is not None:
             help_text = f"the state of a sampled block moves by `next {known.declaration.name} = …`"
         return Diagnostic(

@@ -10,7 +10,7 @@ from dpl.language.builtins import EVENT_REDUCTIONS, FUNCTIONS, RUN_REDUCTIONS, T
 from dpl.language.constants import BadConstant, NotConstant, constant
 from dpl.language.diagnostics import Label, did_you_mean, unsupported
 from dpl.language.model import Bound, FunctionUse, NetworkUse, Scope, Scoped
-from dpl.language.rules import Rules, Type, has_measure, shape_text
+from dpl.language.rules import Rules, Type, derivative_help, has_measure, shape_text
 from dpl.language.units import PURE, Dimension
 
 MOST_ARGUMENTS = 1_000
@@ -52,7 +52,7 @@ class Calls(Rules):
             return self.open()
         known = [*FUNCTIONS, *TIME_REDUCTIONS, *(RUN_REDUCTIONS if self.over_runs else ())]
         known += [n for n in scope.known() if isinstance(scope.find(n), NetworkUse | FunctionUse)]
-        help_text = did_you_mean(name, known)
+        help_text = derivative_help(name) or did_you_mean(name, known)
         if name in RUN_REDUCTIONS:
             help_text = f"`{name}` reduces over runs and belongs in a task"
         self.report(

@@ -185,6 +185,9 @@ def check_measures(system: System, problems: list[Diagnostic]) -> None:
                 continue
             moving = read.what == "time" or (isinstance(read.what, Variable) and (read.what in changing or read.order))
             if moving:
+                if read.what == "time" and system.run_item is None:
+                    problems.append(no_run(measure))
+                    break
                 name = read.what.path if isinstance(read.what, Variable) else "time"
                 what = f"the {measure.item.kind} `{measure.item.name}`"
                 problems.append(
@@ -196,6 +199,12 @@ def check_measures(system: System, problems: list[Diagnostic]) -> None:
                     )
                 )
                 break
+
+
+def no_run(measure: Measure) -> Diagnostic:
+    message = f"the {measure.item.kind} `{measure.item.name}` reads `time`, but this scenario does not run"
+    label = Label(measure.item.value.span, "depends on time")
+    return Diagnostic("no-run", message, label, help="say how long: `run for 10 [s]`")
 
 
 def check_task(task: TaskUse, earlier: list[TaskUse], problems: list[Diagnostic]) -> None:

@@ -432,7 +432,8 @@ class _Elaborator:
             if target.kind == "const":
                 self.problems.append(not_settable(target, left.span))
             else:
-                self.set(target, Scoped(right, scope), statement.span, overrides=overrides)
+                unit = target.unit if target.kind == "param" else None
+                self.set(target, Scoped(right, scope, unit), statement.span, overrides=overrides)
             return
         equation = Equation("equation", Scoped(left, scope), Scoped(right, scope), scope.clock)
         self.system.equations.append(equation)

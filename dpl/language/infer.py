@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from dpl.language import syntax
+from dpl.language import syntax, words
 from dpl.language.builtins import ACTIVATIONS, DISTRIBUTIONS
 from dpl.language.constants import is_infinite, literal
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
@@ -163,6 +163,8 @@ class Inference(Expressions):
             self.same(variable.dimension, unit.dimension, expr.span, variable.span, role)
         if role != "range":
             shape = self.shape_of_list(expr)
+            if shape is not None and not variable.declaration.shape and variable.kind == "const":
+                variable.shape = shape
             if shape is not None and shape != variable.shape:
                 self.wrongshape_text(variable.shape, shape, expr.span)
         for item in expr.items:
@@ -214,12 +216,23 @@ class Inference(Expressions):
         self.same(variable.dimension, found.dimension, expr.span, variable.span, role)
 
     def equation(self, left: Scoped, right: Scoped) -> None:
+        if isinstance(left.expr, syntax.Name) and self.undeclared(left.expr, left.scope):
+            return
         one, two = self.infer(left.expr, left.scope), self.infer(right.expr, right.scope)
         self.number_only(one, left.expr)
         self.number_only(two, right.expr)
         if one.shape != two.shape and () not in (one.shape, two.shape):
             self.wrongshape_text(one.shape, two.shape, right.span)
         self.same(one.dimension, two.dimension, right.span, left.span, "equation")
+
+    def undeclared(self, name: syntax.Name, scope: Scope) -> bool:
+        """`a = 3` where nothing declares `a`."""
+        if scope.find(name.id) is not None or name.id in words.PREDECLARED or scope.is_broken(name.id):
+            return False
+        close = did_you_mean(name.id, scope.known())
+        help_text = close or f"an equation holds between declared names: write `let {name.id} = …` to name a value"
+        self.report("unknown-name", f"`{name.id}` is not declared here", name.span, "used here", help=help_text)
+        return True
 
     def measure(self, measure: Measure) -> None:
         item = measure.item

@@ -138,6 +138,8 @@ class Rules(ABC):
         text = span.text
         if found.pure and text.replace(".", "").replace("_", "").isdigit():
             return f"a bare number is pure: write `{text} [{wanted}]`"
+        if found.pure and all(c in "0123456789._+-*/^() " for c in text):
+            return f"numbers are pure: write `({text})*1 [{wanted}]`, or the result with its unit"
         if (wanted / found) in (self.time, self.time**-1) and not self.time.pure:
             return f"they differ by a time: {wanted / found}"
         return None
@@ -252,10 +254,17 @@ def upside_down(range_: syntax.Range) -> Diagnostic:
     )
 
 
+def derivative_help(word: str) -> str | None:
+    """What to write for `dx/dt` and `der(x)`."""
+    leibniz = 1 < len(word) < 4 and word[0] == "d" and word[1:].isalpha()
+    words = ("der", "ddt", "deriv", "derivative", "diff")
+    return "a time derivative is written `x'`" if leibniz or word in words else None
+
+
 def unknown_name(node: syntax.Name, scope: Scope, *, over_runs: bool = False) -> Diagnostic:
     where = "is no loss or metric of the scenario" if over_runs else "is not declared here"
     known = [*scope.known(), *(() if over_runs else ("time", "π", "pi", "inf"))]
-    help_text = did_you_mean(node.id, known)
+    help_text = derivative_help(node.id) or did_you_mean(node.id, known)
     if over_runs and help_text is None:
         help_text = "declare `metric name = …` in the scenario, and name it here"
     return Diagnostic("unknown-name", f"`{node.id}` {where}", Label(node.span, "used here"), help=help_text)

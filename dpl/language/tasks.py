@@ -31,7 +31,7 @@ from dpl.language.source import Span
 from dpl.language.units import Unit, read_unit
 
 CLAUSES: dict[str, tuple[str, ...]] = {
-    "simulate": ("on", "plot", "points", "seed"),
+    "simulate": ("on", "points", "seed"),
     "train": ("on", "vary", "minimize", "maximize", "using", "batch", "steps", "epochs", "samples", "seed", "start"),
     "verify": ("on", "expect", "samples", "seed"),
 }
@@ -366,10 +366,12 @@ class _TaskReader:
                 related=(Label(found.span, "declared here"),),
             )
             return
-        type_ = self.inference.infer(item.value, self.system.root)
-        self.inference.same(found.dimension, type_.dimension, item.value.span, found.span, "value")
-        if self.inference.constant(Scoped(item.value, self.system.root), "a setting") is not None:
-            yield found.path, Scoped(item.value, self.system.root)
+        value = Scoped(item.value, self.system.root, found.display)
+        if literal(item.value) is None:
+            type_ = self.inference.infer(item.value, self.system.root)
+            self.inference.same(found.dimension, type_.dimension, item.value.span, found.span, "value")
+        if self.inference.constant(value, "a setting") is not None:
+            yield found.path, value
 
     # ------------------------------------------------------------ what is wanted
 
@@ -466,7 +468,8 @@ class _TaskReader:
 
 def _declared(system: System) -> set[tuple[str, int]]:
     """What a scenario can vary: by path and by the very declaration, since equal names may be different things."""
-    found = {(v.path, id(v.declaration)) for v in system.variables if v.kind == "param"}
+    params = [v for v in system.variables if v.kind == "param"]
+    found = {(v.path, id(v.value.expr) if v.value else id(v.declaration)) for v in params}
     return found | {(n.path, id(n.item)) for n in system.networks}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dpl.language import syntax
 from dpl.language.constants import BadConstant, NotConstant, constant, literal
-from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean
+from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean, with_article
 from dpl.language.infer import Inference
 from dpl.language.model import CheckedModel, Scope, Scoped, System, Variable
 from dpl.language.parser import parse
@@ -20,21 +22,54 @@ def setting(model: CheckedModel, path: str, text: str) -> float:
     Raises:
         CompileError: there is no such param, given or start; the text is no constant of its unit, or out of its range.
     """
-    found = [v for s in model.systems.values() for v in s.variables if v.path == path]
+    found = _named(model, path)
     settable = [v for v in found if v.kind in SETTABLE]
     source = Source("--set", f"{path}={text}")
     if not settable:
         raise CompileError([_unknown(model, path, found, source)])
-    value = _expression(text)
-    numbers = [_in_unit(value, variable, source) for variable in settable]
+    try:
+        value = _expression(text)
+        numbers = [_in_unit(value, variable, source) for variable in settable]
+    except CompileError as error:
+        raise CompileError(_shown(d, source) for d in error.diagnostics) from None
+    if len(set(numbers)) > 1:
+        units = ", ".join(dict.fromkeys(f"`{v.display.text}`" for v in settable))
+        label = Label(Span(source, len(path) + 1, len(source.text)), "has no unit")
+        raise CompileError(
+            [Diagnostic("ambiguous-unit", f"scenarios declare `{path}` in {units}: write the unit", label)]
+        )
     return numbers[0]
+
+
+def _named(model: CheckedModel, path: str) -> list[Variable]:
+    """The variables of that path in any scenario; `Scenario.path` names one scenario's."""
+    found = [v for s in model.systems.values() for v in s.variables if v.path == path]
+    name, _, rest = path.partition(".")
+    own = [v for v in model.systems[name].variables if v.path == rest] if name in model.systems else []
+    return found or own
+
+
+_PREFIX = "const value = "
+
+
+def _shown(diagnostic: Diagnostic, source: Source) -> Diagnostic:
+    """The diagnostic with its places in what the user wrote, not in the statement that it was read as."""
+    shift = source.text.index("=") + 1 - len(_PREFIX)
+
+    def moved(label: Label) -> Label:
+        span = label.span
+        inside = span.source.name == "--set" and span.source.text.startswith(_PREFIX)
+        return Label(Span(source, span.start + shift, span.end + shift), label.text) if inside else label
+
+    label = moved(diagnostic.label) if diagnostic.label else None
+    return replace(diagnostic, label=label, related=tuple(map(moved, diagnostic.related)))
 
 
 def _unknown(model: CheckedModel, path: str, found: list[Variable], source: Source) -> Diagnostic:
     label = Label(Span(source, 0, len(path)))
     if found:
         variable = found[0]
-        message = f"`{path}` is a {variable.kind}: only params, givens and starts of states can be set"
+        message = f"`{path}` is {with_article(variable.kind)}: only params, givens and starts of states can be set"
         return Diagnostic("not-settable", message, label, (Label(variable.span, "declared here"),))
     known = [v.path for s in model.systems.values() for v in s.variables if v.kind in SETTABLE]
     message = f"no scenario has a param, given or state `{path}`"
@@ -42,7 +77,7 @@ def _unknown(model: CheckedModel, path: str, found: list[Variable], source: Sour
 
 
 def _expression(text: str) -> syntax.Expr:
-    file = parse(Source("--set", f"const value = {text}"))
+    file = parse(Source("--set", f"{_PREFIX}{text}"))
     match file.items:
         case (syntax.Declaration(kind="const", value=value, unit=None),) if value is not None:
             return value

@@ -13,7 +13,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from dpl.runtime.solve import Problem, problem
-from dpl.runtime.spec import Method, Scenario, Values
+from dpl.runtime.spec import Method, Run, Scenario, Values
 
 STIFF = 1e4
 """A decay rate times the run's duration beyond which explicit steps are bounded by stability, not accuracy"""
@@ -34,22 +34,30 @@ def choose(scenario: Scenario, values: Values) -> tuple[Method, str]:
         return Method("rk4", {"step": step}), f"nothing has a derivative: {SMOOTH_STEPS} intervals of {step:.3g} s"
     with jax.ensure_compile_time_eval():
         fastest, slowest = _rates(problem(scenario, scenario.fixed(values), Method()))
-    return _by_stiffness(fastest, slowest, run.duration)
+    return _by_stiffness(fastest, slowest, run)
 
 
-def _by_stiffness(fastest: float, slowest: float, duration: float) -> tuple[Method, str]:
-    turns = fastest * duration
-    spread = fastest / max(slowest, 1.0 / duration)
+def _by_stiffness(fastest: float, slowest: float, run: Run) -> tuple[Method, str]:
+    """`fastest` and `slowest` [1/s]; told in the unit of the run."""
+    turns = fastest * run.duration
+    spread = fastest / max(slowest, 1.0 / run.duration)
     if not math.isfinite(turns):
-        return Method(
-            "tsit5"
-        ), "the rates at the start are not finite, so stiffness could not be judged: adaptive explicit steps"
+        words = "the rates at the start are not finite, so stiffness could not be judged"
+        return Method("tsit5"), f"{words}: adaptive explicit steps"
     if turns > STIFF and spread > SPREAD:
-        words = f"the fastest mode decays within {1 / fastest:.3g} s, {spread:.3g} times as fast as the slowest"
+        within = _with_unit(1 / fastest, run)
+        words = f"the fastest mode decays within {within}, {spread:.3g} times as fast as the slowest"
         return Method("kvaerno5"), f"stiff: {words}: adaptive implicit steps"
-    return Method(
-        "tsit5"
-    ), f"not stiff: rates up to {fastest:.3g} /s in a run of {duration:.3g} s: adaptive explicit steps"
+    if fastest * run.duration < 1e-9:
+        words = f"nothing decays at the start, in a run of {_with_unit(run.duration, run)}"
+    else:
+        within = _with_unit(1 / fastest, run)
+        words = f"the fastest decay takes {within} in a run of {_with_unit(run.duration, run)}"
+    return Method("tsit5"), f"not stiff: {words}: adaptive explicit steps"
+
+
+def _with_unit(time: float, run: Run) -> str:
+    return f"{time / run.unit.scale:.3g} {run.unit.text}".rstrip()
 
 
 def _rates(p: Problem) -> tuple[float, float]:

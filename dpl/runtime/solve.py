@@ -202,23 +202,24 @@ def solve(
     p = problem
     span = _fixed_span(p, method) if method.name in FIXED else _adaptive_span(p, method, mode)
 
-    def interval(carry: Any, i: Any, length: float, steps: int) -> tuple[Any, Any]:
+    def interval(carry: Any, i: Any, length: float, steps: int) -> tuple[Any, Any, Any]:
         y, kept, status = carry
         t = p.time(i, plan.start, plan.base)
         s = p.ticker.tick(i, t, p.layout.unpack(y)[0], p.ticker.restored(kept), p.c)
         y, worst, series = span(t, y, s, length, steps, record)
-        return (y, p.ticker.carried(s), jnp.where(status == OK, worst, status)), series
+        return (y, p.ticker.carried(s), jnp.where(status == OK, worst, status)), series, s
 
     carry = (p.y, p.ticker.carried(p.sampled), jnp.asarray(OK, jnp.int32))
-    whole = lambda carry, i: interval(carry, i, plan.base, plan.steps)  # noqa: E731
+    whole = lambda carry, i: interval(carry, i, plan.base, plan.steps)[:2]  # noqa: E731
     parts: list[Any] = []
+    cut_short = None
     if plan.intervals:
         carry, series = _repeat(whole, carry, plan.intervals)
         parts.append(jax.tree.map(lambda a: a.reshape((-1, *a.shape[2:])), series))
     if plan.rest_steps:
-        carry, series = interval(carry, plan.intervals, plan.rest, plan.rest_steps)
+        carry, series, cut_short = interval(carry, plan.intervals, plan.rest, plan.rest_steps)
         parts.append(series)
-    return _solution(p, plan, carry, parts, record, ends)
+    return _solution(p, plan, carry, cut_short, parts, record, ends)
 
 
 def _repeat(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, count: int) -> tuple[Any, Any]:
@@ -228,16 +229,17 @@ def _repeat(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, count: int)
     return lax.scan(body, carry, jnp.arange(count, dtype=jnp.int32))
 
 
-def _solution(p: Problem, plan: Plan, carry: Any, parts: list[Any], record: Record | None, ends: bool) -> Solution:
+def _solution(
+    p: Problem, plan: Plan, carry: Any, cut_short: Sampled | None, parts: list[Any], record: Record | None, ends: bool
+) -> Solution:
+    """What a run leaves. A run that ends between two ticks (`cut_short`) ends as the last of them left it."""
     y, kept, status = carry
     end = jnp.asarray(plan.end, p.dtype)
     finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in y]).all() if y else jnp.asarray(True)
     status = jnp.where((status == OK) & ~finite, NONFINITE, status)
     last = first = series = None
     if ends or record is not None:
-        s = p.ticker.restored(kept)
-        if not plan.rest_steps:
-            s = p.ticker.tick(plan.intervals, end, p.layout.unpack(y)[0], s, p.c)
+        s = cut_short or p.ticker.tick(plan.intervals, end, p.layout.unpack(y)[0], p.ticker.restored(kept), p.c)
         last = p.point(end, y, s)
     if ends:
         start = jnp.asarray(plan.start, p.dtype)

@@ -127,4 +127,4 @@ def number(value: Any) -> str:
         return f"[{', '.join(shown)}]"
     if array.dtype.kind in "biu":
         return str(array.item())
-    return f"{float(array):.5g}"
+    return f"{float(array) + 0.0:.5g}"  # -0.0 + 0.0 is 0.0
