@@ -110,7 +110,9 @@ def _perform(
     if arguments.json:
         document = summary.document(arguments.file, __version__, results, perf_counter() - began, failure)
         write_json(document | {"diagnostics": warnings} | ({"status": "interrupted"} if interrupted else {}))
-    statuses = {result.status for result in results} | ({"interrupted"} if interrupted else set())
+    statuses: set[str] = {result.status for result in results}
+    if interrupted:
+        statuses.add("interrupted")
     return NUMERICAL if failure else _code(statuses)
 
 

@@ -3,8 +3,6 @@
 Importing this package switches JAX to 64-bit numbers (`jax_enable_x64`): physics is computed in double precision
 unless all values that a program receives are 32-bit.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
-# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 import jax
 

@@ -3,8 +3,6 @@
 `inward(outward(x)) = x` inside the bounds; a value on or beyond a border is first moved slightly inside, so that
 nothing is infinite.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
-# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 

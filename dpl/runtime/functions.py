@@ -3,8 +3,6 @@
 Where the value of a function is defined, so is its derivative: at a kink it is 0 or one of the two slopes, never NaN
 or infinite.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
-# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 What a reduction needs is recorded and no more: a run whose losses are averages keeps no series at all.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
-# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 

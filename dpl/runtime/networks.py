@@ -3,8 +3,6 @@
 A declared range is scaled to [-1, 1] on the way in and kept by a squash on the way out; without a range, values are
 taken in the declared unit. Under `vmap` each layer is one matrix product.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
-# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 

@@ -3,8 +3,6 @@
 Outside this module's classes all numbers are SI; what a user passes or reads is in declared units. A changed value of
 a param, given or start never retraces anything.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
-# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 

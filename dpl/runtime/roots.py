@@ -3,8 +3,6 @@
 The derivative of a root is that of the implicit function, in forward and reverse mode and at any order; it does not
 depend on the number of iterations. A root that is not found is NaN, which the run reports.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
-# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 

@@ -3,8 +3,6 @@
 Everything is traced once per scenario, method and what is asked for; the values of params, givens and starts are
 arguments. A failure is a status in the result, never an exception.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
-# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 

@@ -4,8 +4,6 @@ At base tick i the clocks that are due first let their states take their pending
 evaluated in the given order on these states. Between ticks a sampled state and a held output read as of the latest
 tick.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
-# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 

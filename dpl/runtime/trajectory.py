@@ -2,8 +2,6 @@
 
 The output grid never changes a measure: those are taken on the solver's own points.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
-# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 
