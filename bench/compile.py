@@ -39,12 +39,13 @@ print(json.dumps([imported - began, perf_counter() - imported, len(source.splitl
 
 
 def main() -> None:
-    print(f"compile: text to JAX source in a fresh process, target <= {TARGET} s\n  {machine.described('sympy', 'lark')}")
+    print(f"compile: text to JAX source in a fresh process, target <= {TARGET} s")
+    print(f"  {machine.described('sympy', 'lark')}")
     worst = 0.0
     for name, text in texts().items():
         imports, seconds, lines = _compiled(name, text)
         worst = max(worst, seconds)
-        print(f"  {name:32} {seconds:6.3f} s   {lines:4} lines   (imports {imports:.2f} s)", flush=True)
+        print(f"  {name:34} {seconds:6.3f} s   {lines:4} lines   (imports {imports:.2f} s)", flush=True)
     print(f"  slowest: {worst:.3f} s")
 
 

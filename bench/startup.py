@@ -44,7 +44,8 @@ def main() -> None:
     for name, values in seconds.items():
         target = f"   target <= {TARGETS[name]} s" if name in TARGETS else ""
         versus = f"   {ratio(values, seconds['import jax, optax'])} of import jax, optax" if name in TARGETS else ""
-        print(f"  {name:18} {shown(float(np.median(values))):>8} ({values.min():.3f}..{values.max():.3f}){versus}{target}")
+        spread = f"{shown(float(np.median(values))):>8} ({values.min():.3f}..{values.max():.3f})"
+        print(f"  {name:18} {spread}{versus}{target}")
     for name in TARGETS:
         print(f"  {name:18} imports of {', '.join(HEAVY)}: {', '.join(_heavy(RUNS[name][2:])) or 'none'}")
 

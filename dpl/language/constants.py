@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from dpl.language import syntax
+from dpl.language.builtins import FUNCTIONS
 from dpl.language.diagnostics import Diagnostic, Label
 from dpl.language.model import Bound, Scope, Scoped, Variable
 from dpl.language.units import Unit, read_unit
@@ -118,6 +119,9 @@ def _compute(expr: syntax.Expr, scope: Scope, chain: Chain) -> Number:
         case syntax.Binary(op, left, right) if op in _ARITHMETIC:
             return _ARITHMETIC[op](_evaluate(left, scope, chain), _evaluate(right, scope, chain))
         case syntax.Call(syntax.Name(name), arguments) if name in _MATH and scope.find(name) is None:
+            least, most = (2, len(arguments)) if name in ("min", "max") else FUNCTIONS[name].arity
+            if not least <= len(arguments) <= (most or least):
+                raise NotConstant(expr)
             return _MATH[name](*(float(_evaluate(a.value, scope, chain)) for a in arguments))
         case syntax.Member(syntax.Name(name), member):
             part = scope.find(name)

@@ -26,16 +26,24 @@ class Read:
 
 def reads(value: Scoped) -> Iterator[Read]:
     """Everything that the expression reads; `time` is read as the word."""
-    yield from _reads(value.expr, value.scope, 0, False, False)
+    yield from _reads(value.expr, value.scope, 0, False, False, set())
 
 
-def _reads(expr: syntax.Expr, scope: Scope, order: int, flat: bool, reduced: bool) -> Iterator[Read]:
+Seen = set[tuple[Bound, int, bool, bool]]
+"""Arguments of functions that were read already: a function may name one often, and so may what it calls"""
+
+
+def _reads(expr: syntax.Expr, scope: Scope, order: int, flat: bool, reduced: bool, seen: Seen) -> Iterator[Read]:
     match expr:
         case syntax.Name(name):
             found = scope.find(name)
             match found:
                 case Bound(value):
-                    yield from _reads(value.expr, value.scope, order, flat, reduced)
+                    key = (found, order, flat, reduced)
+                    if key in seen:
+                        return
+                    seen.add(key)
+                    yield from _reads(value.expr, value.scope, order, flat, reduced, seen)
                 case Variable() | Measure():
                     yield Read(found, order, flat, reduced)
                 case None if name == "time":
@@ -47,28 +55,28 @@ def _reads(expr: syntax.Expr, scope: Scope, order: int, flat: bool, reduced: boo
             if variable is not None:
                 yield Read(variable, order, flat, reduced)
             else:
-                yield from _reads(inner, scope, order, flat, reduced)
+                yield from _reads(inner, scope, order, flat, reduced, seen)
         case syntax.Prime(operand):
-            yield from _reads(operand, scope, order + 1, flat, reduced)
+            yield from _reads(operand, scope, order + 1, flat, reduced, seen)
         case syntax.Compare(operands):
             for operand in operands:
-                yield from _reads(operand, scope, order, True, reduced)
+                yield from _reads(operand, scope, order, True, reduced, seen)
         case syntax.Call(syntax.Name(name), arguments):
-            yield from _call(name, arguments, scope, order, flat, reduced)
+            yield from _call(name, arguments, scope, order, flat, reduced, seen)
         case _:
             for child in syntax.children(expr):
-                yield from _reads(child, scope, order, flat, reduced)
+                yield from _reads(child, scope, order, flat, reduced, seen)
 
 
 def _call(
-    name: str, arguments: tuple[syntax.Argument, ...], scope: Scope, order: int, flat: bool, reduced: bool
+    name: str, arguments: tuple[syntax.Argument, ...], scope: Scope, order: int, flat: bool, reduced: bool, seen: Seen
 ) -> Iterator[Read]:
     found = scope.find(name)
     values = [a.value for a in arguments]
     if isinstance(found, FunctionUse):
         named = {a.name or p: Scoped(a.value, scope) for a, p in zip(arguments, found.item.parameters, strict=False)}
         inner = function_scope(found, named, scope)
-        yield from _reads(found.item.value, inner, order, flat, reduced)
+        yield from _reads(found.item.value, inner, order, flat, reduced, seen)
         return
     if isinstance(found, NetworkUse):
         yield Read(found, order, flat, reduced)
@@ -77,19 +85,19 @@ def _call(
     elif found is None and name == "straight_through" and isinstance(values[0], syntax.Call):
         # Value of f(z), derivative of z: the first argument is read smoothly, the others not at all.
         first, *rest = [a.value for a in values[0].arguments]
-        yield from _reads(first, scope, order, flat, reduced)
+        yield from _reads(first, scope, order, flat, reduced, seen)
         for other in rest:
-            yield from _reads(other, scope, order, True, reduced)
+            yield from _reads(other, scope, order, True, reduced, seen)
         return
     elif found is None and name == "surrogate":
-        yield from _reads(values[0], scope, order, True, reduced)
-        yield from _reads(values[1], scope, order, flat, reduced)
+        yield from _reads(values[0], scope, order, True, reduced, seen)
+        yield from _reads(values[1], scope, order, flat, reduced, seen)
         return
     elif found is None and name == "smooth":
-        for read in _reads(values[0], scope, order, flat, reduced):
+        for read in _reads(values[0], scope, order, flat, reduced, seen):
             yield Read(read.what, read.order, flat, read.reduced)
         return
     elif found is None and name in FUNCTIONS:
         flat = flat or FUNCTIONS[name].smoothness == "flat"
     for value in values:
-        yield from _reads(value, scope, order, flat, reduced)
+        yield from _reads(value, scope, order, flat, reduced, seen)

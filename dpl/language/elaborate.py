@@ -207,7 +207,7 @@ class _Elaborator:
         found = space.names.get(item.model)
         model, home = found or (None, space)
         if item.model in space.broken:
-            scope.names[item.name] = Scope(scope.join(item.name), syntax.File(item.span.source, None, ()), None)
+            self.stub(item, scope)
             return
         if not isinstance(model, syntax.Model):
             known = [n for n, (i, _) in space.names.items() if isinstance(i, syntax.Model)]
@@ -218,7 +218,7 @@ class _Elaborator:
                     "unknown-model", message, Label(item.model_span, "named here"), help=did_you_mean(item.model, known)
                 )
             )
-            scope.names[item.name] = Scope(scope.join(item.name), syntax.File(item.span.source, None, ()), None)
+            self.stub(item, scope)
             return
         if len(self.system.parts) >= MOST_PARTS:
             self.problems.append(
@@ -242,6 +242,11 @@ class _Elaborator:
         self.declare(child, list(model.body), home)
         self.building = outside
         self.wirings.append((scope, item, child))
+
+    def stub(self, item: syntax.Part, scope: Scope) -> None:
+        """A part of which nothing is known, so that its name at least is."""
+        nothing = syntax.File(item.span.source, None, ())
+        scope.names[item.name] = Scope(scope.join(item.name), nothing, None, span=item.name_span)
 
     def clock(self, every: syntax.Expr | None, scope: Scope) -> Clock | None:
         if every is None:

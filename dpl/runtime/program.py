@@ -24,7 +24,7 @@ from jax import Array
 from dpl.runtime import choice, distributions, measure, networks, solve, trajectory
 from dpl.runtime import spec as declared
 from dpl.runtime.solve import ADAPTIVE, STATUS, Mode
-from dpl.runtime.spec import Given, Method, Module, Network, Param, Start, Task, Unit, Values
+from dpl.runtime.spec import Given, Measure, Method, Module, Network, Param, Start, Task, Unit, Values
 
 # ---------------------------------------------------------------- programs
 
@@ -177,7 +177,7 @@ class Scenario:
             mode: `forward` where forward-mode derivatives of an adaptive solve are wanted.
         """
         results, _ = self.measures_si(self.values_si(params, givens, starts), mode)
-        return {m.name: results[m.name] / m.unit.scale for m in self.spec.measures}
+        return {m.name: _outward(m, results[m.name]) for m in self.spec.measures}
 
     def measures_si(self, values: Values, mode: Mode = "reverse") -> tuple[dict[str, Array], Array]:
         """Every loss and metric [SI] of one run, and its status (`solve.OK`, …). Pure; tasks map it over runs."""
@@ -315,7 +315,7 @@ def _strong(values: Values) -> dict[str, Any]:
     return {name: jax.tree.map(strong, value) for name, value in values.items()}
 
 
-def _outward(d: Param | Network | Given | Start, value: Any) -> Any:
+def _outward(d: Param | Network | Given | Start | Measure, value: Any) -> Any:
     """From SI to the declared unit."""
     if value is None or isinstance(d, Network):
         return value
@@ -328,13 +328,20 @@ def _checked(d: Param | Network | Given | Start, value: Any, current: Any) -> An
         return _checked_weights(d, value, current)
     shape = () if isinstance(d, Given) else d.shape
     try:
-        array = jnp.asarray(value)
+        array = _array(value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"`{d.name}` must be {_words(shape)}, not {value!r}") from error
     if not jnp.issubdtype(array.dtype, jnp.number) or array.shape != shape:
         raise ValueError(f"`{d.name}` must be {_words(shape)}, not {_received(value, array)}")
     array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
     return array * d.unit.scale if d.unit.scale != 1.0 else array
+
+
+def _array(value: Any) -> Any:
+    """A copy of what is a number already in NumPy, so that checking a value compiles and sends nothing; else JAX's."""
+    if isinstance(value, int | float | np.number | np.ndarray):
+        return np.array(value, jnp.result_type(value))
+    return jnp.asarray(value)
 
 
 def _checked_weights(d: Network, value: Any, current: Any) -> Any:
