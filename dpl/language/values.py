@@ -95,6 +95,8 @@ def _in_unit(value: syntax.Expr, variable: Variable, source: Source) -> float:
         inference = Inference(system, pure=False, problems=problems)
         found = inference.infer(value, system.root)
         inference.same(variable.dimension, found.dimension, value.span, variable.span, "value")
+    if problems:
+        raise CompileError(problems)
     try:
         number = float(constant(Scoped(value, system.root, variable.display)))
     except NotConstant as error:
