@@ -1,9 +1,9 @@
-"""Laws of the language layer: units, unification, matching, values from the command line, and no text that crashes it."""
+"""Laws of the language layer: units, unification, matching, values from outside, and no text that crashes it."""
 
 import random
 import re
 from fractions import Fraction
-from itertools import permutations
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import pytest
@@ -156,7 +156,7 @@ def test_components_come_after_what_they_lead_to_and_hold_circles(edges):
     for group in found:
         if len(group) > 1:
             ring = cycle(group, lambda n: edges[n])
-            assert ring[0] == ring[-1] and all(b in edges[a] for a, b in zip(ring, ring[1:], strict=False))
+            assert ring[0] == ring[-1] and all(b in edges[a] for a, b in pairwise(ring))
 
 
 # ---------------------------------------------------------------- values from outside
