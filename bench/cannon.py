@@ -23,7 +23,7 @@ from bench import machine
 from bench.timing import ratio
 
 FILE = Path(__file__).parents[1] / "examples" / "cannon.dpl"
-STEPS, BATCH, RATE, ROUNDS, TARGETS = 2000, 128, 1e-2, 7, 1000
+ROUNDS, TARGETS = 7, 1000
 TARGET = 1.8
 """Mean error [cm] to reach"""
 
@@ -32,10 +32,13 @@ Error = Callable[[Any, Any], Any]
 
 
 def main() -> None:
-    print(f"cannon: train gunner, {STEPS:,} steps of {BATCH}, float64\n  {machine.described('jax', 'jaxlib', 'optax')}")
     program = dpl.load(FILE)
-    scenario = program.scenarios["Aimed"]
-    loops = {"loop over DPL's scenario": _loop(_scenario_error(scenario)), "by hand": _loop(_error)}
+    task, scenario = program.tasks["gunner"], program.scenarios["Aimed"]
+    steps, batch, rate = task.counts["steps"], task.counts["batch"], float(task.method.arguments["rate"])
+    assert dict(task.method.arguments) == {"rate": rate, "decay": "cosine"}, "the loop by hand decays by a cosine"
+    print(f"cannon: train gunner, {steps:,} steps of {batch}, float64\n  {machine.described('jax', 'jaxlib', 'optax')}")
+    errors_of = {"loop over DPL's scenario": _scenario_error(scenario), "by hand": _error}
+    loops = {name: _loop(error, steps, batch, rate) for name, error in errors_of.items()}
     compiling = {name: _seconds(lambda loop=loop: loop(_fresh(0), _key(0)))[0] for name, loop in loops.items()}
     engine = program.run("gunner", seed=0)["gunner"]
     compiling["DPL"] = engine.seconds.compile
@@ -43,7 +46,7 @@ def main() -> None:
     errors: dict[str, list[float]] = {"DPL": [], "by hand": []}
     for seed in range(1, ROUNDS + 1):
         _round(program, loops, seed, run, errors)
-    _report({name: 1e6 * np.asarray(values) / STEPS for name, values in run.items()}, compiling, errors)
+    _report({name: 1e6 * np.asarray(values) / steps for name, values in run.items()}, compiling, errors)
 
 
 def _round(
@@ -78,23 +81,23 @@ def _report(run: dict[str, np.ndarray], compiling: dict[str, float], errors: dic
 # ---------------------------------------------------------------- by hand
 
 
-def _loop(error: Error) -> Callable[[Any, Any], Any]:
+def _loop(error: Error, steps: int, batch: int, rate: float) -> Callable[[Any, Any], Any]:
     """All steps as one compiled scan: fresh targets, mean squared error, Adam with a cosine decay."""
-    optimiser = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))
+    optimiser = optax.adam(optax.cosine_decay_schedule(rate, steps))
 
     def loss(weights: Any, targets: Any) -> Any:
         return jnp.mean(error(weights, targets) ** 2)
 
     def step(carry: Any, key: Any) -> tuple[Any, Any]:
         weights, memory = carry
-        targets = jax.random.uniform(key, (BATCH,), minval=1.0, maxval=9.0)
+        targets = jax.random.uniform(key, (batch,), minval=1.0, maxval=9.0)
         value, gradient = jax.value_and_grad(loss)(weights, targets)
         with jax.numpy_dtype_promotion("standard"):
             change, memory = optimiser.update(gradient, memory, weights)
         return (optax.apply_updates(weights, change), memory), value
 
     def train(weights: Any, key: Any) -> Any:
-        (weights, _), _ = lax.scan(step, (weights, optimiser.init(weights)), jax.random.split(key, STEPS))
+        (weights, _), _ = lax.scan(step, (weights, optimiser.init(weights)), jax.random.split(key, steps))
         return weights
 
     return jax.jit(train)

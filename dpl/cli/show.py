@@ -24,11 +24,11 @@ def add(commands: Any) -> None:
 def show(arguments: argparse.Namespace) -> int:
     from dpl import language
     from dpl.cli import diagnose
-    from dpl.compiler.driver import compile_model
+    from dpl.compiler.driver import stage
     from dpl.language.diagnostics import CompileError
 
     try:
-        text = compile_model(language.load(arguments.file)).stage(arguments.stage)
+        text = stage(language.load(arguments.file), arguments.stage)
     except CompileError as error:
         diagnose.show(error.diagnostics)
         return WRONG

@@ -36,6 +36,7 @@ def _ascii(character: str) -> str:
         words = name.split()
         last = next((w for w in reversed(words) if w.isalpha() and w not in ("SYMBOL", "WITH", "FINAL")), "")
         if name.startswith(("GREEK", "MATHEMATICAL")) and last:
+            last = last.replace("LAMDA", "LAMBDA")  # as Unicode spells it
             return last.capitalize() if "CAPITAL" in words else last.lower()
     plain = unicodedata.normalize("NFKD", character)
     kept = "".join(c for c in plain if c.isascii() and c.isalnum())

@@ -48,10 +48,8 @@ class Printer:
     def _print(self, expr: Expr) -> tuple[str, int]:
         if isinstance(expr, sp.Symbol):
             return self.symbol(expr), _ATOM
-        if isinstance(expr, sp.Integer | sp.Rational | sp.Float):
-            return _number(expr)
-        if isinstance(expr, sp.NumberSymbol):
-            return ("jnp.pi" if expr is sp.pi else repr(float(expr))), _ATOM
+        if isinstance(expr, sp.Number | sp.NumberSymbol):
+            return self.number(expr)
         if isinstance(expr, sp.Add):
             return self.add(expr), _SUM
         if isinstance(expr, sp.Mul):
@@ -68,6 +66,11 @@ class Printer:
         if symbol == INFINITY:
             return "jnp.inf"
         return self.names[symbol]
+
+    def number(self, expr: Expr) -> tuple[str, int]:
+        if isinstance(expr, sp.NumberSymbol):
+            return ("jnp.pi" if expr is sp.pi else repr(float(expr))), _ATOM
+        return _number(expr)
 
     def unused(self, wish: str) -> str:
         """The wish, or something like it that no symbol is called."""

@@ -124,7 +124,9 @@ def _names() -> Iterator[Symbol]:
 def _common_parts(exprs: Sequence[Expr]) -> Parts:
     """Equal subexpressions and common parts of sums and products; the time grows with the square of their number."""
     replacements, reduced = sp.cse(exprs, symbols=_names(), order="canonical", list=True)
-    return dict(replacements), reduced
+    signs = {name: value for name, value in replacements if not (-value).args}  # `-x` is not worth a name
+    kept = {name: value.xreplace(signs) for name, value in replacements if name not in signs}
+    return kept, [e.xreplace(signs) for e in reduced]
 
 
 def _equal_parts(exprs: Sequence[Expr]) -> Parts:

@@ -1,0 +1,276 @@
+"""Every intermediate form of a compilation as text for people: what `dpl show` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from typing import cast
+
+from dpl.compiler import ir
+from dpl.compiler.algebra import Expr, opaque
+from dpl.compiler.equations import CausalSystem
+from dpl.compiler.lower import Lowered
+from dpl.compiler.notation import Notation, latex, latex_name, statement_lines
+from dpl.compiler.simplify import operations
+from dpl.compiler.structure import Relation
+from dpl.language import syntax
+from dpl.language.depend import reads
+from dpl.language.model import CheckedModel, NetworkUse, PortType, Scope, System, Variable
+from dpl.language.units import unit_text
+
+INDENT = "  "
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [INDENT + line if line else "" for line in lines]
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows with their cells aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
+    return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _heading(system: System) -> str:
+    kind = "scenario" if system.closed else "model"
+    return f"{kind} {system.name}  ({system.item.span.origin})"
+
+
+# ---------------------------------------------------------------- ast
+
+
+def show_ast(model: CheckedModel) -> str:
+    """The syntax tree: a node a line, its children below it."""
+    return "\n".join(_node(model.file, ""))
+
+
+def _node(node: syntax.Node | syntax.File, label: str) -> Iterator[str]:
+    inline: list[str] = []
+    below: list[str] = []
+    for field in fields(node):
+        value: object = getattr(node, field.name)
+        if field.name in ("span", "source") or field.name.endswith("_span") or value in (None, (), False):
+            continue
+        children = _children(value)
+        if children is None:
+            inline.append(f"{field.name}={_atom(value)}")
+        else:
+            named = field.name if len(children) == 1 else ""
+            below += [line for child in children for line in _node(child, named)]
+    name = type(node).__name__
+    yield " ".join([f"{label}: {name}" if label else name, *inline])
+    yield from _indented(below)
+
+
+def _children(value: object) -> list[syntax.Node] | None:
+    """The nodes that a field holds; None if it holds none, or a unit."""
+    if isinstance(value, syntax.UnitName | syntax.UnitOne | syntax.UnitProduct | syntax.UnitPower):
+        return None
+    if isinstance(value, syntax.Node):
+        return [value]
+    items = list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else []
+    nodes = [i for i in items if isinstance(i, syntax.Node)]
+    return nodes if nodes and len(nodes) == len(items) else None
+
+
+def _atom(value: object) -> str:
+    if isinstance(value, syntax.UnitName | syntax.UnitOne | syntax.UnitProduct | syntax.UnitPower):
+        return f"[{unit_text(value)}]"
+    if isinstance(value, tuple):
+        return ",".join(_atom(v) for v in cast("tuple[object, ...]", value))
+    return repr(value) if isinstance(value, str) and not value.isidentifier() else str(value)
+
+
+# ---------------------------------------------------------------- model
+
+
+def show_model(model: CheckedModel) -> str:
+    """Every quantity with kind, unit, shape, value and clock, of each scenario and of each model by itself."""
+    return "\n\n".join("\n".join(_checked(s)) for s in (*model.systems.values(), *model.models.values()))
+
+
+def _checked(system: System) -> list[str]:
+    rows = [("kind", "name", "unit", "value", "clock", "from")] + [_row(v) for v in system.variables]
+    lines = [f"part {p.path}: {getattr(p.item, 'name', '')}" for p in system.parts]
+    lines += _columns(rows)
+    lines += [_network(n) for n in system.networks]
+    for equation in system.equations:
+        if equation.kind != "definition":
+            word = "" if equation.kind == "equation" else f"{equation.kind} "
+            left, right = (" ".join(s.span.text.split()) for s in (equation.left, equation.right))
+            inner = f"initial({left})" if equation.kind == "initial" else f"{word}{left}"
+            lines.append(f"{inner} = {right}  # {equation.span.origin}")
+    for measure in system.measures:
+        unit = measure.display.text or "1"
+        lines.append(
+            f"{measure.item.kind} {measure.item.name} [{unit}] = {' '.join(measure.item.value.span.text.split())}"
+        )
+    if system.run is not None:
+        run = system.run
+        method = f" using {run.method.row.name}" if run.method else ""
+        lines.append(f"run from {float(run.start):g} s for {float(run.duration):g} s{method}")
+    return [_heading(system), *_indented(lines)]
+
+
+def _row(variable: Variable) -> tuple[str, ...]:
+    name = variable.path + (f"[{', '.join(map(str, variable.shape))}]" if variable.shape else "")
+    unit = variable.display.text or "1"
+    unit += "" if variable.unit is not None else " (inferred)"
+    value = " ".join(variable.value.span.text.split()) if variable.value is not None else ""
+    clock = f"every {float(variable.clock.period):g} s" if variable.clock is not None else ""
+    return variable.kind, name, unit, f"= {value}" if value else "", clock, (variable.wired or variable.span).origin
+
+
+def _network(use: NetworkUse) -> str:
+    options = use.options
+    inside = f" {{ hidden {', '.join(map(str, options.hidden))}; activation {options.activation} }}" if options else ""
+    return f"network {use.path}({_ports(use.inputs)}) -> ({_ports(use.outputs)}){inside}"
+
+
+def _ports(ports: tuple[PortType, ...]) -> str:
+    def port(p: PortType) -> str:
+        shape = f"[{', '.join(map(str, p.shape))}]" if p.shape else ""
+        unit = "" if p.dimension.pure else f": {p.dimension}"
+        ends = ["" if e is None else f"{e:g}" for e in (p.low, p.high)]
+        return f"{p.name}{shape}{unit}" + (f" in {'..'.join(ends)}" if any(ends) else "")
+
+    return ", ".join(map(port, ports))
+
+
+# ---------------------------------------------------------------- system
+
+
+def show_system(systems: Iterable[CausalSystem]) -> str:
+    """What is computed in which order, and how each circle is solved."""
+    return "\n\n".join("\n".join(_causal(s)) for s in systems)
+
+
+def _causal(causal: CausalSystem) -> list[str]:
+    text = Notation().text
+    lines: list[str] = []
+    for variable, order in causal.translator.structure.orders.items():
+        names = ", ".join(variable.path + "'" * k for k in range(order))
+        lines.append(f"state {names}" + ("" if order == 1 else f"  (order {order})"))
+    lines += [f"alias {text(name)} = {text(end)}" for name, end in causal.aliases.items()]
+    for statement in causal.statements:
+        if causal.aliases.keys() & set(ir.targets(statement)):
+            continue
+        first, *rest = statement_lines(statement)
+        implicit = isinstance(statement, ir.Assign) and _solved(statement, causal.relations)
+        lines += [f"{first}  # {'solved explicitly, ' if implicit else ''}{statement.origin}", *rest]
+    for measure, value in causal.measures:
+        lines.append(f"{measure.item.kind} {measure.item.name} = {text(value)}  # {measure.item.span.origin}")
+    for r in causal.translator.reductions:
+        window = "".join(f" {w} {text(e)}" for w, e in (("from", r.start), ("until", r.until)) if e is not None)
+        arguments = "".join(f", {text(a)}" for a in r.arguments)
+        lines.append(f"{text(r.symbol)} = {r.kind}({text(causal.aliased(r.value))}{window}{arguments})")
+    return [_heading(causal.system), *_indented(lines)]
+
+
+def _solved(statement: ir.Assign, relations: tuple[Relation, ...]) -> bool:
+    """Whether an equation was turned round for its unknown."""
+    given = [(r.left, r.right) for r in relations]
+    pairs = ((statement.target, statement.value), (statement.value, statement.target))
+    return not any(pair in given for pair in pairs)
+
+
+# ---------------------------------------------------------------- ir
+
+
+def show_ir(scenarios: Iterable[Lowered]) -> str:
+    """The functions of each scenario, with their operations before and after common parts were shared."""
+    return "\n\n".join("\n".join(_lowered(s)) for s in scenarios)
+
+
+def _lowered(lowered: Lowered) -> list[str]:
+    text = Notation().text
+    lines: list[str] = []
+    for name, function in lowered.functions.items():
+        counts = f"{operations(lowered.raw[name])} operations, {operations(function)} after simplification"
+        body = [line for s in function.body for line in statement_lines(s)]
+        body += [f"return {', '.join(map(text, ir.leaves(function.returns)))}".rstrip()]
+        lines += [f"{name}: {counts}", *_indented(body)]
+    return [_heading(lowered.system), *_indented(lines)]
+
+
+# ---------------------------------------------------------------- latex
+
+
+def show_latex(systems: Iterable[CausalSystem]) -> str:
+    """The equations of each system, to paste into a document that uses amsmath."""
+    return "\n\n".join(block for block in map(_latex, systems) if block)
+
+
+def _latex(causal: CausalSystem) -> str:
+    rows = [rf"{latex(r.left)} &= {latex(r.right)}" for r in causal.relations]
+    rows += [rf"{latex_name('measure ' + m.item.name)} &= {latex(_reduced(v, causal))}" for m, v in causal.measures]
+    if not rows:
+        return ""
+    lines = [rf"\paragraph{{{causal.system.name}}}", r"\begin{align*}", *(rf"  {row} \\" for row in rows)]
+    return "\n".join([*lines, r"\end{align*}"])
+
+
+def _reduced(value: Expr, causal: CausalSystem) -> Expr:
+    """A loss or metric with its reductions written out as functions."""
+    return value.xreplace({r.symbol: opaque(r.kind)(r.value, *r.arguments) for r in causal.translator.reductions})
+
+
+# ---------------------------------------------------------------- graph
+
+
+def show_graph(model: CheckedModel) -> str:
+    """Parts and wiring of each scenario as a Mermaid flowchart; of models, where there is no scenario."""
+    systems = list(model.systems.values()) or list(model.models.values())
+    return "\n\n".join("\n".join(_Graph(s).lines()) for s in systems)
+
+
+class _Graph:
+    """One flowchart: parts are boxes, parts of parts stand inside them, arrows follow the wiring."""
+
+    def __init__(self, system: System):
+        self.system = system
+        self.ids = {id(p): f"part{i + 1}" for i, p in enumerate(system.parts)}
+
+    def lines(self) -> list[str]:
+        edges = list(dict.fromkeys(self.edges()))
+        ends = {end for edge in edges for end in edge[:2]}
+        own = ["outside([" + _label(self.system.name) + "])"] if "outside" in ends else []
+        nets = [f"{self.net(n)}{{{{{_label(n.path)}}}}}" for n in self.system.networks if self.net(n) in ends]
+        arrows = [f"{source} -->|{_label(text)}| {target}" for source, target, text in edges]
+        top = [p for p in self.system.parts if "." not in p.path]
+        return ["flowchart LR", *_indented([*own, *nets, *(line for p in top for line in self.box(p)), *arrows])]
+
+    def box(self, part: Scope) -> list[str]:
+        inner = [p for p in self.system.parts if p.path.rpartition(".")[0] == part.path]
+        name = _label(f"{part.path.rpartition('.')[2]}: {getattr(part.item, 'name', '')}")
+        if not inner:
+            return [f"{self.ids[id(part)]}[{name}]"]
+        return [f"subgraph {self.ids[id(part)]}[{name}]", *_indented(x for p in inner for x in self.box(p)), "end"]
+
+    def net(self, use: NetworkUse) -> str:
+        return f"network{self.system.networks.index(use) + 1}" if use in self.system.networks else "outside"
+
+    def edges(self) -> Iterator[tuple[str, str, str]]:
+        for variable in self.system.variables:
+            if variable.kind == "input" and variable.value is not None:
+                for read in reads(variable.value):
+                    target = self.ids.get(id(variable.scope), "outside")
+                    if isinstance(read.what, Variable):
+                        source, text = self.ids.get(id(read.what.scope), "outside"), read.what.declaration.name
+                    elif isinstance(read.what, NetworkUse):
+                        source, text = self.net(read.what), read.what.item.name
+                    else:
+                        continue
+                    if source != target:
+                        yield source, target, text + "'" * read.order
+
+
+def _label(text: str) -> str:
+    """Text in a label of Mermaid's."""
+    return '"' + text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("\n", " ") + '"'
+
+
+# ---------------------------------------------------------------- tables of stages
+
+CHECKED: dict[str, Callable[[CheckedModel], str]] = {"ast": show_ast, "model": show_model, "graph": show_graph}
+"""Forms of a model that may yet have equations without a solution"""

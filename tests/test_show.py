@@ -1,0 +1,105 @@
+"""Every intermediate form of every good program can be shown, and says what it should."""
+
+from pathlib import Path
+
+import pytest
+
+from dpl import language
+from dpl.compiler.driver import STAGES, compile_model, stage
+from dpl.language.diagnostics import CompileError
+from dpl.language.source import Source
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted([*ROOT.glob("examples/*.dpl"), *ROOT.glob("models/*.dpl"), *ROOT.glob("tests/corpus/good/*.dpl")])
+
+
+def shown(name, text):
+    return stage(language.load_text(Source("a.dpl", text)), name)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_stage_of_every_file(path):
+    model = language.load(path)
+    for name in STAGES:
+        text = compile_model(model).stage(name)
+        assert text == "" if name == "ir" and not model.systems else text
+
+
+def test_unknown_stage():
+    with pytest.raises(ValueError, match="there are ast, model"):
+        stage(language.load_text(Source("a.dpl", "scenario S { }")), "machine")
+
+
+def test_ast():
+    text = shown("ast", "model M { param k: 1/s = 2; state x = 1; x' = -k*x }")
+    assert "Declaration kind=param name=k unit=[1/s]\n      value: Number value=2" in text
+    assert "Equation\n      left: Prime\n        operand: Name id=x" in text
+
+
+def test_model():
+    text = shown(
+        "model",
+        """
+        model M { input u: N; state v[2]: m/s = 0; param m: kg = 2; m*v' = u; let p = m*v }
+        scenario S { part a = M(u = 3); run for 1 [s] }
+        """,
+    )
+    assert "part a: M" in text and "a.v[2]" in text and "kg*m/s (inferred)" in text
+    assert "model M" in text and "scenario S" in text and "run from 0 s for 1 s" in text
+
+
+UNSOLVABLE = "scenario S { let a = b + 1; let b = a - 1; metric m = a }"
+
+
+@pytest.mark.parametrize("name", ["ast", "model", "graph"])
+def test_what_needs_no_solution(name):
+    assert shown(name, UNSOLVABLE)
+
+
+def test_what_needs_one():
+    with pytest.raises(CompileError):
+        shown("system", UNSOLVABLE)
+
+
+def test_system():
+    text = shown(
+        "system",
+        """
+        model M { input u; state x = 1; state y = 1; 2*x' + y' = u; x' - y' = x; let z in 0..9; z^3 = x }
+        scenario S { part m = M(u = g); given g = 1; let w = m.u; run for 1; metric k = average(w from 0.5) }
+        """,
+    )
+    assert "linear 2 by 2 for m.x', m.y':" in text
+    assert "Newton for m.z in 0..9 from 4.5:" in text
+    assert "alias m.u = g" in text
+    assert "average#1 = average(g from 0.5)" in text
+    assert "solved explicitly, a.dpl:1" in shown("system", "model M { param m = 2; state x = 1; m*x' = -x }")
+
+
+def test_ir_counts_operations():
+    text = shown("ir", "scenario S { param a = 1; metric x = sin(a)*cos(a); metric y = sin(a)*cos(a) + 1 }")
+    assert "results: 63 operations, 32 after simplification" in text
+
+
+def test_latex():
+    text = shown(
+        "latex",
+        "model P { param l_rod = 1; state θ₁ = 1; θ₁'' = -9.81*sin(θ₁)/l_rod; let λ = if θ₁ > 0 then 1 else θ₁² }",
+    )
+    assert r"\ddot{\theta}_{1} &=" in text
+    assert r"l_{\mathrm{rod}}" in text
+    assert r"\begin{cases}" in text and r"\lambda" in text
+
+
+def test_graph():
+    text = shown(
+        "graph",
+        """
+        network net(a) -> b { hidden 2 }
+        model Inner { input v; output w = v }
+        model Outer { input u; part inner = Inner(v = u); output y = inner.w }
+        scenario S { given g = 1; part one = Outer(u = net(g)); part two = Outer(u = one.y); metric m = two.y }
+        """,
+    )
+    assert 'subgraph part1["one: Outer"]' in text
+    assert '-->|"y"|' in text and '-->|"net"|' in text and '-->|"g"|' in text
