@@ -74,6 +74,8 @@ class Hoisting:
         """Numbers, symbols and their negatives are not worth a name."""
         if not (-expr).args or not expr.args:
             return expr
+        if -expr in self._names:
+            return -self._names[-expr]
         if expr not in self._names:
             self._names[expr] = symbol(f"invariant {len(self._names) + 1}")
         return self._names[expr]
@@ -95,8 +97,25 @@ def share(statements: list[ir.Statement], returns: list[Expr]) -> tuple[list[ir.
     replacements, reduced = min(candidates, key=lambda c: cost([*c[0].values(), *c[1]]))
     rest = iter(reduced)
     rebuilt = [_inside(s) if isinstance(s, ir.Root) else ir.mapped(s, lambda _: next(rest)) for s in statements]
-    results = list(rest)
-    return _placed(replacements, rebuilt, results), results
+    return _placed(*_named_once(replacements, rebuilt, list(rest)))
+
+
+def _named_once(
+    values: dict[Symbol, Expr], statements: list[ir.Statement], returns: list[Expr]
+) -> tuple[dict[Symbol, Expr], list[ir.Statement], list[Expr], dict[Symbol, str]]:
+    """A shared part that a statement gives a name of its own goes by that name; also the origins of such names."""
+    own: dict[Symbol, Symbol] = {}
+    origins: dict[Symbol, str] = {}
+    kept: list[ir.Statement] = []
+    for s in statements:
+        if isinstance(s, ir.Assign) and s.value in values and s.value not in own:
+            own[s.value] = s.target
+            origins[s.target] = s.origin
+        else:
+            kept.append(s)
+    renamed = {own.get(name, name): value.xreplace(own) for name, value in values.items()}
+    changed = [ir.mapped(s, lambda e: e.xreplace(own)) for s in kept]
+    return renamed, changed, [e.xreplace(own) for e in returns], origins
 
 
 def _inside(root: ir.Root) -> ir.Root:
@@ -157,8 +176,10 @@ def _equal_parts(exprs: Sequence[Expr]) -> Parts:
     return values, [reduced(e) for e in exprs]
 
 
-def _placed(values: dict[Symbol, Expr], statements: list[ir.Statement], returns: list[Expr]) -> list[ir.Statement]:
-    """Each shared name just before its first use, with the origin of the statement that uses it first."""
+def _placed(
+    values: dict[Symbol, Expr], statements: list[ir.Statement], returns: list[Expr], origins: dict[Symbol, str]
+) -> tuple[list[ir.Statement], list[Expr]]:
+    """Each shared name just before its first use, with its own origin or that of the statement that uses it first."""
     order = {name: i for i, name in enumerate(values)}
     done: set[Symbol] = set()
     result: list[ir.Statement] = []
@@ -168,11 +189,11 @@ def _placed(values: dict[Symbol, Expr], statements: list[ir.Statement], returns:
             if name not in done:
                 done.add(name)
                 need(values[name].free_symbols, origin)
-                result.append(ir.Assign(name, values[name], origin))
+                result.append(ir.Assign(name, values[name], origins.get(name, origin)))
 
     for statement in statements:
         need(ir.reads(statement), statement.origin)
         result.append(statement)
     for expr in returns:
         need(expr.free_symbols, "")
-    return result
+    return result, returns

@@ -51,9 +51,10 @@ def blame(source: str, scenario: declared.Scenario, method: Method, values: Valu
             return Blame(name, "", "", None, {name: value})
     inspector = _Inspector(source)
     try:
-        c = inspector.call(scenario.fixed, (values,), None)
-        reduced = _run(inspector, scenario, method, c) if scenario.run is not None else ()
-        inspector.call(scenario.results, (reduced, c), None)
+        with np.errstate(all="ignore"):  # what is not finite is what is looked for
+            c = inspector.call(scenario.fixed, (values,), None)
+            reduced = _run(inspector, scenario, method, c) if scenario.run is not None else ()
+            inspector.call(scenario.results, (reduced, c), None)
     except _Found as found:
         return found.blame
     return None

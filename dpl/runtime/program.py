@@ -107,7 +107,7 @@ class Scenario:
         self._chosen: tuple[Method, str] | None = None
         self.traces: Counter[str] = Counter()
         """How often each function was traced; it does not grow when values change"""
-        self._measures = jax.jit(self._trace_measures, static_argnames="mode")
+        self._measures = jax.jit(self._trace_measures, static_argnames=("mode", "alone"))
         self._trajectories: dict[int | None, Callable[[Values], Any]] = {}
 
     # -- values
@@ -182,9 +182,9 @@ class Scenario:
     def measures_si(self, values: Values, mode: Mode = "reverse") -> tuple[dict[str, Array], Array]:
         """Every loss and metric [SI] of one run, and its status (`solve.OK`, …). Pure; tasks map it over runs."""
         self.method  # noqa: B018  chosen here, outside any trace
-        return self._measures(_strong(values), mode=mode)
+        return self._measures(_strong(values), mode=mode, alone=not any(map(_batched, jax.tree.leaves(values))))
 
-    def _trace_measures(self, values: Values, mode: Mode) -> tuple[dict[str, Array], Array]:
+    def _trace_measures(self, values: Values, mode: Mode, alone: bool) -> tuple[dict[str, Array], Array]:
         self.traces["measures"] += 1
         s, c = self.spec, self.spec.fixed(values)
         if s.run is None:
@@ -194,7 +194,7 @@ class Scenario:
         need = measure.needs(s.reductions, arguments)
         plan = solve.plan(s, method, solve.MEASURING if need.series else None)
         record = partial(measure.keep, s, c, need) if need.series else None
-        out = solve.solve(solve.problem(s, c, method), method, plan, record, need.ends, mode)
+        out = solve.solve(solve.problem(s, c, method, alone), method, plan, record, need.ends, mode)
         reduced = measure.reduce(s, c, arguments, plan.grid(), out)
         return _finished({k: jnp.asarray(v) for k, v in s.results(reduced, c).items()}, out.status)
 
@@ -269,6 +269,15 @@ class Scenario:
 
             self._trajectories[points] = jax.jit(traced)
         return self._trajectories[points]
+
+
+def _batched(value: Any) -> bool:
+    """Whether a value is one of many under `jax.vmap`, as far as its tracers tell; inside a nested `jit` they do not."""
+    while isinstance(value, jax.core.Tracer):
+        if type(value).__name__ == "BatchTracer":
+            return True
+        value = getattr(value, "primal", None)
+    return False
 
 
 def _normalised(values: Mapping[str, Any] | None) -> dict[str, Any]:
