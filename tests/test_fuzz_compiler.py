@@ -120,6 +120,7 @@ def is_tame(values):
     return all(isinstance(v, int | float) and math.isfinite(v) and abs(v) < 1e12 for v in values)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, suppress_health_check=list(HealthCheck))
 @given(MODELS)
 def test_random_models(parts):

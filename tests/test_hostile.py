@@ -4,7 +4,6 @@ Every text is compiled in a process of its own, so that a crash or an endless lo
 """
 
 import os
-import resource
 import subprocess
 import sys
 
@@ -14,7 +13,12 @@ SECONDS = 5
 MEMORY = 2 << 30
 
 CHECK = """
+import resource
 import sys
+
+seconds, memory = int(sys.argv[2]), int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 from pathlib import Path
 from dpl import language
 from dpl.language.diagnostics import CompileError
@@ -30,12 +34,11 @@ except CompileError as error:
 def check(path):
     """What the check of a file prints, and it must end by itself."""
     child = subprocess.run(
-        [sys.executable, "-c", CHECK, str(path)],
+        [sys.executable, "-c", CHECK, str(path), str(SECONDS), str(MEMORY)],
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=SECONDS,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+        timeout=10 * SECONDS,  # of the clock, which other processes share; the child's own limit is of processor time
     )
     assert child.returncode == 0, child.stderr[-2_000:]
     return child.stdout

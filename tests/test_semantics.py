@@ -475,10 +475,19 @@ def test_arrays_in_implicit_equations():
         "param p[2] = [4, 9]", "let z[2]", "let w[2]", "z + w = p", "z - w = 2*p", "metric y = z[0] + 10*w[1]"
     )
     assert value(text) == 6 - 45
+    text = static("let a[2]", "let b[2]", "a^2 + b = 3", "b^2 - a = 0", "metric y = a[0]")
+    assert codes(text) == {"not-supported"}
     text = static(
         "param A[2, 2] = [[1, 2], [3, 5]]", "param p[2] = [4, 9]", "let z[2]", "A @ z = p", "metric y = z[0] + 10*z[1]"
     )
     assert value(text) == pytest.approx(-2 + 30)
+
+
+def test_one_number_for_every_element():
+    assert_allclose(value(moving("state T[2]", "T' = 3 - T", "initial(T') = 0"), "T"), [3, 3])
+    assert_allclose(value(moving("given g = 2", "state T[2] = g", "T' = -T"), "T'"), [-2, -2])
+    assert_allclose(value(static("let a[2]", "let b", "a + b = 3", "b - 1 = 0", "let c = a[0]"), "a"), [2, 2])
+    assert codes(static("let z[2]", "sum(z) = 3", "metric y = z[0]")) <= {"wrong-shape", "singular-equation"}
 
 
 def test_array_ports_of_a_network():

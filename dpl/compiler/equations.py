@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dpl.compiler import ir
 from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, next_of, number, opaque, sp
+from dpl.compiler.shapes import shaped
 from dpl.compiler.structure import Relation, causalize
 from dpl.compiler.symbolic import Translator
 from dpl.language import syntax
@@ -55,7 +56,7 @@ def causal_system(system: System) -> CausalSystem:
     except CompileError:
         causalize(found, Search(translator, {}))  # says the same with every name of the text
         raise
-    return CausalSystem(translator, relations, aliases, statements, measures)
+    return CausalSystem(translator, relations, aliases, shaped(statements, translator), measures)
 
 
 def _refuse_shadowed(system: System) -> None:

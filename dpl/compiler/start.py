@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpl.compiler import ir
-from dpl.compiler.algebra import TIME, free, number, opaque, sp, start_of
+from dpl.compiler.algebra import TIME, free, number, start_of
 from dpl.compiler.equations import CausalSystem, Search
+from dpl.compiler.shapes import shaped
 from dpl.compiler.structure import Relation, causalize
 from dpl.compiler.timing import Timing
 from dpl.language import syntax
@@ -58,7 +59,8 @@ def beginning(causal: CausalSystem, timing: Timing) -> Beginning:
                 defaults.append(f"`{path}` starts at 0: no `initial({path}) = …` says otherwise")
     begin = {TIME: number(causal.system.run.start)}
     solved = causalize([r.renamed(begin) for r in relations], Search(causal.translator, causal.aliases))
-    statements = tuple(s for s in solved if not timing.fixed.issuperset(ir.targets(s)))
+    moving = [s for s in solved if not timing.fixed.issuperset(ir.targets(s))]
+    statements = shaped(moving, causal.translator)
     return Beginning(statements, tuple(starts), tuple(defaults))
 
 
@@ -99,8 +101,6 @@ def _computed(variable: Variable, causal: CausalSystem) -> Relation:
     """A start that depends on params, givens or inputs."""
     assert variable.value is not None
     target, value = causal.translator.symbol(variable), causal.translator.in_unit(variable.value)
-    if variable.shape:
-        value = opaque("full")(value, *map(sp.Integer, variable.shape))
     return Relation(target, value, variable.value.span, target).renamed(causal.aliases)
 
 
