@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import assert_never
 
@@ -318,14 +319,24 @@ def function_scope(use: FunctionUse, arguments: dict[str, Scoped], caller: Scope
     return scope
 
 
+def comparisons(condition: syntax.Expr) -> Iterator[syntax.Compare]:
+    """The comparisons of a condition, through `and`, `or` and `not`."""
+    if isinstance(condition, syntax.Compare):
+        yield condition
+    elif isinstance(condition, syntax.Unary | syntax.Binary):
+        for child in syntax.children(condition):
+            yield from comparisons(child)
+
+
 def first_hard(expr: syntax.Expr) -> syntax.Expr | None:
     """What the first jump or kink of an expression depends on: the argument of sign, one side of a comparison."""
     hard = ("sign", "step", "abs", "min", "max", "clip", "relu")
     match expr:
         case syntax.Call(syntax.Name(name), arguments) if name in hard and arguments:
             return arguments[0].value
-        case syntax.If(syntax.Compare(operands)):
-            return operands[0]
+        case syntax.If(condition, then, otherwise):
+            compared = next((c.operands[0] for c in comparisons(condition)), None)
+            return compared or first_hard(then) or first_hard(otherwise)
         case _:
             found = (first_hard(c) for c in syntax.children(expr))
             return next((f for f in found if f is not None), None)

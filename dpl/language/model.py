@@ -179,29 +179,27 @@ class Scope:
         return f"Scope({self.path or type(self.item).__name__})"
 
 
-def target_of(expr: syntax.Expr, scope: Scope) -> Variable | None:
-    """The variable that a plain path names: `x`, `cart.x`."""
+def named(expr: syntax.Expr, scope: Scope) -> Binding | Scope | None:
+    """What a plain path means: `x`, `cart`, `cart.x`."""
     match expr:
         case syntax.Name(name):
-            found = scope.find(name)
+            return scope.find(name)
         case syntax.Member(inner, name):
-            holder = part_of(inner, scope)
-            found = holder.names.get(name) if holder else None
+            holder = named(inner, scope)
+            return holder.names.get(name) if isinstance(holder, Scope) else None
         case _:
             return None
+
+
+def target_of(expr: syntax.Expr, scope: Scope) -> Variable | None:
+    """The variable that a plain path names."""
+    found = named(expr, scope)
     return found if isinstance(found, Variable) else None
 
 
 def part_of(expr: syntax.Expr, scope: Scope) -> Scope | None:
     """The part that a plain path names."""
-    match expr:
-        case syntax.Name(name):
-            found = scope.find(name)
-        case syntax.Member(inner, name):
-            holder = part_of(inner, scope)
-            found = holder.names.get(name) if holder else None
-        case _:
-            return None
+    found = named(expr, scope)
     return found if isinstance(found, Scope) else None
 
 

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from dpl.runtime import choice, distributions, measure, networks, solve, trajectory
 from dpl.runtime import spec as declared
@@ -272,8 +273,8 @@ class Scenario:
 
 
 def _batched(value: Any) -> bool:
-    """Whether a value is one of many under `jax.vmap`, as far as its tracers tell; inside a nested `jit` they do not."""
-    while isinstance(value, jax.core.Tracer):
+    """Whether a value is one of many under `jax.vmap`, as far as its tracers tell; in a nested `jit` they do not."""
+    while isinstance(value, Tracer):
         if type(value).__name__ == "BatchTracer":
             return True
         value = getattr(value, "primal", None)

@@ -171,7 +171,8 @@ def problem(scenario: Scenario, c: Tuple, method: Method, alone: bool = False) -
         operations = len(closed.jaxpr.eqns)
     layout = Layout(x, totals, dtype, flat=method.name in ADAPTIVE, apart=alone and operations <= SIMPLE)
     sampled = Sampled(z, z, held)
-    return Problem(scenario, c, dtype, layout, Ticker(scenario, sampled), layout.pack(x, totals), sampled, operations > LARGE)
+    y, large = layout.pack(x, totals), operations > LARGE
+    return Problem(scenario, c, dtype, layout, Ticker(scenario, sampled), y, sampled, large)
 
 
 def _typed_held(scenario: Scenario, t: Array, x: Tuple, z: Tuple, held: Tuple, c: Tuple) -> Tuple:
