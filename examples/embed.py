@@ -14,7 +14,7 @@ aimed = program.scenarios["Aimed"]
 run = aimed.simulate(target=4.0)
 print(f"an untrained network misses 4 m by {run.metrics['error']:.2f} m")
 
-# The same as a pure function of pytrees, in SI units: it may be compiled, differentiated and batched.
+# The same as a pure function of pytrees, in declared units: it may be compiled, differentiated and batched.
 params, givens = aimed.params, aimed.givens
 targets = jnp.linspace(1.0, 9.0, 17)
 

@@ -394,3 +394,21 @@ def test_python_sees_the_same():
     assert list(results) == ["learn"] and results["learn"].params["x"] == pytest.approx(3.0, abs=0.05)
     with pytest.raises(dpl.CompileError):
         dpl.compile("scenario Bowl { loss height = y }")
+
+
+@compiler
+def test_emit_writes_over_nothing_that_it_did_not_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file, out = tmp_path / "one.dpl", tmp_path / "one.py"
+    file.write_text("scenario Still { param x = 1\n loss cost = x² }\n")
+    assert main(["emit", str(file), "-o", str(file)]) == WRONG
+    assert "choose another name" in capsys.readouterr().err and "scenario" in file.read_text()
+    assert main(["emit", str(file), "-o", str(out)]) == main(["emit", str(file), "-o", str(out)]) == DONE
+
+
+@compiler
+def test_training_on_runs_that_fail_is_3_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "blow.dpl"
+    text = "scenario S { param a = 2 in 1..3; state x = 1; x' = a*x²; run for 2; loss l = final(x) }"
+    file.write_text(f"{text}\ntrain t {{ on S; vary a; minimize l; steps 5 }}\n")
+    assert main(["run", str(file), "--quiet"]) == NUMERICAL
+    assert "greatest number of steps" in capsys.readouterr().err

@@ -18,13 +18,15 @@ EPILOG = """exit codes:
   0    done, and all that was to be verified holds
   1    a `verify` failed
   2    the model or the command line is wrong
-  3    a number that is not finite stopped a task
+  3    a number that is not finite stopped a task, or a run did not end well
   130  interrupted
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  a closed one is None
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         try:
             return _command(argv)

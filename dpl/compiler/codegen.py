@@ -229,7 +229,7 @@ def _root(root: ir.Root, printer: Printer, indent: str, comment: str) -> list[st
     for key, ends in (("low", [u.low for u in root.unknowns]), ("high", [u.high for u in root.unknowns])):
         if any(e is not None for e in ends):
             call.append(f"{key}={together([printer.text(e) if e is not None else 'None' for e in ends])}")
-    return [*lines, "", f"{indent}{together(names)} = roots.newton({', '.join(call)})"]
+    return [*lines, "", f"{indent}{together(names)} = roots.newton({', '.join(call)}){comment}"]
 
 
 def _returns(value: Any, printer: Printer) -> list[str]:

@@ -72,7 +72,8 @@ def _dynamic(lowered: Lowered, run: RunSettings, functions: dict[str, Code]) -> 
         "rhs": functions["rhs"],
         "clocks": clocks or None,
         "reductions": reductions or None,
-        **{role: functions.get(role) for role in ("reduction_arguments", "recorded", "instants")},
+        **{role: functions.get(role) for role in ("reduction_arguments", "jumps", "recorded", "instants")},
+        "timed": lowered.timed or None,
     }
 
 

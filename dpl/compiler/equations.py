@@ -17,7 +17,7 @@ from dpl.language import syntax
 from dpl.language.balance import Structure
 from dpl.language.check import varying
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
-from dpl.language.model import Clock, Equation, Measure, System, Variable
+from dpl.language.model import Clock, Equation, Measure, Scoped, System, Variable
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ def causal_system(system: System) -> CausalSystem:
     _refuse_shadowed(system)
     found = [r for e in system.equations for r in _relations(e, translator)]
     aliases = _aliases(found, translator, varying(system))
-    measures = tuple((m, translator.expr(m.item.value, m.scope).xreplace(aliases)) for m in system.measures)
+    measures = tuple(
+        (m, translator.in_unit(Scoped(m.item.value, m.scope, m.unit)).xreplace(aliases)) for m in system.measures
+    )
     for equation in system.equations:
         if equation.kind == "initial":  # may ask for derivatives
             translator.scoped(equation.left), translator.scoped(equation.right)  # pyright: ignore[reportUnusedExpression]

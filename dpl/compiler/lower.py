@@ -12,8 +12,22 @@ from functools import cached_property
 from typing import Any
 
 from dpl.compiler import ir
-from dpl.compiler.algebra import INFINITY, ZERO, Expr, Symbol, by_name, free, next_of, opaque, sp, start_of, weights_of
+from dpl.compiler.algebra import (
+    INFINITY,
+    TIME,
+    ZERO,
+    Expr,
+    Symbol,
+    by_name,
+    free,
+    next_of,
+    opaque,
+    sp,
+    start_of,
+    weights_of,
+)
 from dpl.compiler.equations import CausalSystem, Search, causal_system
+from dpl.compiler.jumps import switching_times
 from dpl.compiler.simplify import Hoisting, share
 from dpl.compiler.start import Beginning, Start, beginning
 from dpl.compiler.structure import Relation, causalize
@@ -61,6 +75,8 @@ class Lowered:
     ranged: frozenset[str]
     """Paths of the observed quantities that have a range or a limit"""
     defaults: tuple[str, ...]
+    timed: bool
+    """Whether the right-hand side reads the time itself"""
 
     @property
     def system(self) -> System:
@@ -94,6 +110,7 @@ class _Lowering:
             for i, group in enumerate(work):
                 self.tick(f"tick_{i + 1}", group)
             values = (self.timing.rate_symbols, tuple(integrands))
+            self.jumps([*self.timing.rate_symbols, *integrands])
             self.instant("rhs", "time derivatives of the states, and what is integrated", values)
             for name, doc in (
                 ("recorded", "what is recorded along the run"),
@@ -122,6 +139,7 @@ class _Lowering:
             reductions,
             ranged,
             begin.defaults,
+            TIME in self.between([*self.timing.rate_symbols, *integrands]),
         )
 
     @cached_property
@@ -200,6 +218,23 @@ class _Lowering:
             if set(ir.targets(statement)) & (found - held):
                 found |= ir.reads(statement)
         return found
+
+    def between(self, values: list[Expr]) -> set[Symbol]:
+        """What the right-hand side reads between ticks, itself or through names."""
+        body = self.statements_of(values)
+        return {s for statement in body for s in ir.reads(statement)} | free(map(self.causal.aliased, values))
+
+    def statements_of(self, values: list[Expr]) -> list[ir.Statement]:
+        known = {*self.timing.instant, *self.timing.fixed}
+        return _slice(self.causal.statements, map(self.causal.aliased, values), known)
+
+    def jumps(self, values: list[Expr]) -> None:
+        """The times at which a comparison of the time with what is fixed changes: a solver begins anew there."""
+        exprs = [e for s in self.statements_of(values) for e in ir.expressions(s)] + [*map(self.causal.aliased, values)]
+        fixed = self.timing.fixed
+        found = dict.fromkeys(t for e in exprs for t in switching_times(e) if fixed.issuperset(t.free_symbols))
+        if found:
+            self.function("jumps", "times at which the right-hand side jumps or has a kink", ("fixed",), tuple(found))
 
     def reduction_arguments(self) -> None:
         rows = tuple((r.start, r.until, r.arguments) for r in self.translator.reductions)

@@ -29,7 +29,7 @@ from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
 from dpl.language.calls import function_scope
 from dpl.language.check import Structure
-from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite, literal, scaled
+from dpl.language.constants import LARGEST, BadConstant, NotConstant, constant, is_infinite, literal, scaled
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.model import (
     Bound,
@@ -401,8 +401,10 @@ _VALUELESS = (sp.I, sp.zoo, sp.nan, sp.oo, -sp.oo)
 
 
 def _has_no_value(expr: Expr) -> bool:
-    """Whether an operation just made an infinite or complex number, or a product with one."""
-    return expr in _VALUELESS or any(a in _VALUELESS for a in expr.args if a.is_Atom)
+    """Whether an operation just made an infinite, complex or far too large number, or a product with one."""
+    numbers = [a for a in (expr, *expr.args) if isinstance(a, sp.Number)]
+    huge = any(a not in _VALUELESS and abs(a) > sp.Float(LARGEST) ** 2 for a in numbers)
+    return huge or expr in _VALUELESS or any(a in _VALUELESS for a in expr.args if a.is_Atom)
 
 
 def _too_large(what: str, expr: syntax.Expr) -> CompileError:

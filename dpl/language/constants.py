@@ -72,9 +72,12 @@ def constant(value: Scoped) -> Number:
         BadConstant: it is too large, or not a real number.
     """
     bare = literal(value.expr)
-    if bare is not None:
-        return scaled(bare, value.unit)
-    return _evaluate(value.expr, value.scope, ())
+    if bare is None:
+        return _evaluate(value.expr, value.scope, ())
+    number = scaled(bare, value.unit)
+    if abs(number) >= LARGEST:
+        raise BadConstant(too_large(value.expr))
+    return number
 
 
 Chain = tuple[Variable, ...]

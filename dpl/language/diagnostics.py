@@ -88,9 +88,14 @@ def _excerpt(label: Label, mark: str, arrow: str) -> list[str]:
     return [
         f"{gutter}{arrow} {span.source.name}:{number}:{column}",
         f"{gutter} |",
-        f"{number} | {text}".replace("\t", " "),
+        f"{number} | {_printable(text)}",
         f"{gutter} | {' ' * _width(before)}{carets} {label.text}".rstrip(),
     ]
+
+
+def _printable(text: str) -> str:
+    """The text as a terminal may be given it: control characters do nothing."""
+    return "".join(" " if c == "\t" else "\ufffd" if unicodedata.category(c) == "Cc" else c for c in text)
 
 
 def _width(text: str) -> int:

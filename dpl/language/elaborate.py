@@ -433,11 +433,12 @@ class _Elaborator:
             return
         target = target_of(left, scope)
         outer = isinstance(left, syntax.Member)
-        if target and (target.kind == "input" or (outer and target.kind in ("param", "const"))):
+        settable = ("param", "const", "state") if overrides else ("param", "const")
+        if target and (target.kind == "input" or (outer and target.kind in settable)):
             if target.kind == "const":
                 self.problems.append(not_settable(target, left.span))
             else:
-                unit = target.unit if target.kind == "param" else None
+                unit = target.unit if target.kind in ("param", "state") else None
                 self.set(target, Scoped(right, scope, unit), statement.span, overrides=overrides)
             return
         equation = Equation("equation", Scoped(left, scope), Scoped(right, scope), scope.clock)

@@ -236,6 +236,9 @@ class Inference(Expressions):
 
     def measure(self, measure: Measure) -> None:
         item = measure.item
+        if measure.unit and literal(item.value) is not None:
+            measure.dimension = measure.unit.dimension
+            return
         found = self.infer(item.value, measure.scope)
         self.number_only(found, item.value)
         if found.shape:

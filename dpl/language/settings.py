@@ -28,6 +28,7 @@ CLAUSES: dict[str, tuple[str, ...]] = {
 """The tasks that are supported, and the clauses that each takes."""
 
 _LARGEST_COUNT = 10**9
+MOST_TICKS = 10**8
 
 
 def read_run(system: System, inference: Inference) -> None:
@@ -61,7 +62,23 @@ def read_run(system: System, inference: Inference) -> None:
         return
     system.run = RunSettings(start, duration, unit, method, statement.span)
     _step_fits(system, inference, statement)
+    _ticks_fit(system, inference)
     _instants_fit(system.run, inference)
+
+
+def _ticks_fit(system: System, inference: Inference) -> None:
+    """A run has a bounded number of ticks."""
+    for clock in {part.clock for part in system.parts if part.clock}:
+        if system.run and system.run.duration / clock.period > MOST_TICKS:
+            count = float(system.run.duration / clock.period)
+            place = Label(system.run.span, "how long it lasts")
+            inference.report(
+                "too-many-steps",
+                f"this run would have {count:.3g} ticks",
+                clock.span,
+                "the period is too short",
+                related=(place,),
+            )
 
 
 def _instants_fit(run: RunSettings, inference: Inference) -> None:

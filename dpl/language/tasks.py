@@ -426,7 +426,8 @@ class _TaskReader:
         value = clause.value
         least = 0 if clause.word == "seed" else 1
         if value.denominator != 1 or not least <= value <= _LARGEST_COUNT:
-            self.inference.report("bad-count", f"`{clause.word}` is a whole number from {least}", clause.span, "is not")
+            limits = f"`{clause.word}` is a whole number from {least} to {_LARGEST_COUNT:_}"
+            self.inference.report("bad-count", limits, clause.span, "is not")
             return {}
         if clause.modifier is not None and (clause.word, clause.modifier) != ("samples", "fixed"):
             self.inference.report(

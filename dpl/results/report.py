@@ -124,5 +124,6 @@ def simulated(result: Simulated) -> list[Block]:
     if rows and result.run.time.size == 1:
         blocks.append(Table(("", "", ""), tuple((name, value, unit) for name, unit, value, *_ in rows), frozenset({1})))
     elif rows:
-        blocks.append(Table(("", "unit", "first", "last", "lowest", "highest"), rows, frozenset({2, 3, 4, 5})))
+        points = f"at {result.run.time.size} points"
+        blocks.append(Table((points, "unit", "first", "last", "lowest", "highest"), rows, frozenset({2, 3, 4, 5})))
     return blocks

@@ -17,6 +17,8 @@ STIFF = 1e4
 """A decay rate times the run's duration beyond which explicit steps are bounded by stability, not accuracy"""
 SPREAD = 100.0
 """Ratio of fastest to slowest rate from which a system counts as stiff"""
+MOST_STATES = 1000
+"""States beyond which a dense Jacobian is too dear"""
 SMOOTH_STEPS = 1000
 """Steps of a run that has no states and so only integrates"""
 
@@ -30,6 +32,8 @@ def choose(scenario: Scenario, values: Values) -> tuple[Method, str]:
             return Method("sampled"), "everything is sampled: one step per tick"
         step = run.duration / SMOOTH_STEPS
         return Method("rk4", {"step": step}), f"nothing has a derivative: {SMOOTH_STEPS} intervals of {step:.3g} s"
+    if sum(math.prod(state.shape) for state in scenario.states) > MOST_STATES:
+        return Method("tsit5"), f"more than {MOST_STATES} states, so stiffness was not judged: adaptive explicit steps"
     with jax.ensure_compile_time_eval():
         fastest, slowest = _rates(problem(scenario, scenario.fixed(values), Method()))
     return _by_stiffness(fastest, slowest, run)

@@ -299,10 +299,11 @@ def _with_nominal(given: Given) -> Given:
 
 
 def _finished(results: dict[str, Array], status: Array) -> tuple[dict[str, Array], Array]:
-    """A result that is not finite is a failure of the run."""
+    """A result that is not finite is a failure of the run; a run that failed has no results: they are NaN."""
+    ended = {k: jnp.where(status == solve.OK, v, jnp.nan) for k, v in results.items()}
     finite = [jnp.all(jnp.isfinite(v)) for v in results.values()]
     fine = jnp.stack(finite).all() if finite else jnp.asarray(True)
-    return results, jnp.where((status == solve.OK) & ~fine, solve.NONFINITE, status)
+    return ended, jnp.where((status == solve.OK) & ~fine, solve.NONFINITE, status)
 
 
 def _completed(asked: Method, chosen: Method, words: str) -> tuple[Method, str]:

@@ -25,7 +25,8 @@ from dpl.runtime.ticks import Sampled, Ticker, Tuple, as_type_of
 OK, MAX_STEPS, NONFINITE, FAILED = 0, 1, 2, 3
 STATUS = {
     OK: "ok",
-    MAX_STEPS: "the solver reached its greatest number of steps",
+    MAX_STEPS: "the solver reached its greatest number of steps: for a stiff model write `using kvaerno5()`, "
+    "for one that chatters at a jump `smooth(…)` it, else give a larger `max_steps`",
     NONFINITE: "a value is not finite",
     FAILED: "the solver failed",
 }
@@ -357,6 +358,8 @@ ADAPTIVE: Mapping[str, Callable[[], diffrax.AbstractSolver[Any]]] = {
 }
 
 GREATEST_STEPS = 4096 * 4
+TIMED_STEPS = 1000
+"""Least steps of an adaptive run whose right-hand side reads the time: a longer step could pass over a pulse unseen"""
 
 
 def _tolerances(p: Problem, method: Method) -> tuple[float, Array]:
@@ -385,7 +388,6 @@ def _total_tolerances(p: Problem, totals: Tuple, rtol: float, atol: float) -> Tu
 def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tuple[Any, Any, Any]]:
     solver = ADAPTIVE[method.name]()
     rtol, atol = _tolerances(p, method)
-    controller = diffrax.PIDController(rtol=rtol, atol=atol)
     adjoint = diffrax.ForwardMode() if mode == "forward" else diffrax.RecursiveCheckpointAdjoint()
     greatest = int(method.arguments.get("max_steps", GREATEST_STEPS))
     # Time within the interval: its ends are then known before the run, and exact.
@@ -394,6 +396,7 @@ def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tupl
     def span(
         t: Any, y: tuple[Array, ...], s: Sampled, length: float, steps: int, record: Record | None
     ) -> tuple[Any, Any, Any]:
+        controller = _step_sizes(p, rtol, atol, t, length, greatest)
         times = np.arange(steps + 1) * (length / steps)
         times[-1] = length
         save = diffrax.SaveAt(t1=True) if record is None else diffrax.SaveAt(ts=jnp.asarray(times, p.dtype))
@@ -410,6 +413,19 @@ def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tupl
         return tuple(a[-1] for a in ys), _status(out.result), series
 
     return span
+
+
+def _step_sizes(p: Problem, rtol: float, atol: Array, t: Any, length: float, greatest: int) -> Any:
+    """Step sizes by the error; bounded above where time acts by itself, and below so that a jump is got across."""
+    run, s = p.scenario.run, p.scenario
+    assert run is not None
+    longest = run.duration / min(TIMED_STEPS, max(1, greatest // 4)) if s.timed else None
+    shortest = 2 * float(jnp.finfo(p.dtype).eps) * length
+    sizes = diffrax.PIDController(rtol=rtol, atol=atol, dtmin=shortest, dtmax=longest)
+    if s.jumps is None:
+        return sizes
+    at = jnp.sort(jnp.stack([jnp.asarray(jump, p.dtype) for jump in s.jumps(p.c)]))
+    return diffrax.ClipStepSizeController(sizes, jump_ts=lax.stop_gradient(at) - t)
 
 
 def _status(result: diffrax.RESULTS) -> Array:

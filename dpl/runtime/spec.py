@@ -220,6 +220,10 @@ class Scenario:
     reductions: tuple[Reduction, ...] = ()
     reduction_arguments: Callable[..., tuple[tuple[Any, Any, tuple[Any, ...]], ...]] | None = None
     """reduction_arguments(c) -> per reduction: `from` and `until` (None where not given), further arguments"""
+    timed: bool = False
+    """Whether the right-hand side reads the time itself, so that a solver's steps must not pass over what it does"""
+    jumps: Callable[..., tuple[Any, ...]] | None = None
+    """jumps(c) -> known times [s] at which the right-hand side jumps or has a kink"""
     recorded: Callable[..., tuple[Any, ...]] | None = None
     """recorded(t, x, z, held, c) -> what peak, lowest, fraction, value_at, settling_time read"""
     instants: Callable[..., tuple[Any, ...]] | None = None

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import blame
+from dpl.runtime import blame, solve
 from dpl.runtime.program import Scenario
 from dpl.tasks.engine import NotFinite
 from dpl.tasks.problem import Problem, step_indices
@@ -31,7 +31,7 @@ def explain(task: str, problem: Problem, base: Values, seed: int, found: NotFini
         position = int(np.argmax(bad))
         which = sample(problem.scenario, givens, int(indices[position]), position)
         row = {name: value[position] for name, value in givens.items()}
-        cause = first_not_finite(problem.scenario, {**base, **found.values, **row})
+        cause = _cause(problem.scenario, {**base, **found.values, **row})
     what = "the gradient" if losses.all() and not gradients.all() else "the loss"
     params = _params(problem.scenario, found.values)
     return NumericalFailure(task, found.step, what, which, found.values, params, cause)
@@ -54,6 +54,14 @@ def _params(scenario: Scenario, values: Values) -> dict[str, Quantity]:
     return {p.name: declared(values[p.name], p.unit) for p in scenario.spec.params if p.name in values}
 
 
+def _cause(scenario: Scenario, values: Values) -> str | None:
+    """Why the run has no loss: what its solver says, else the statement that spoils it."""
+    _, status = scenario.measures_si(dict(values))
+    if int(status) in (solve.MAX_STEPS, solve.FAILED):
+        return solve.STATUS[int(status)]
+    return first_not_finite(scenario, values)
+
+
 def first_not_finite(scenario: Scenario, values: Values) -> str | None:
     """In words, which statement first gave what is not finite in a run with these values."""
     if not scenario.program.source:
@@ -62,6 +70,9 @@ def first_not_finite(scenario: Scenario, values: Values) -> str | None:
     if found is None:
         return None
     where = f" ({found.origin})" if found.origin else ""
+    if "roots.newton" in found.line:
+        when = f" at time {number(found.time)} s" if found.time is not None else ""
+        return f"no root was found for {found.quantity}{where}{when}: check its range, or whether there is one"
     when = f" at time {number(found.time)} s" if found.time is not None else ""
     lines = [f"first not finite: {found.quantity}{where}{when}", f"  {found.line}"]
     small = [f"{name} = {number(value)}" for name, value in found.inputs.items() if np.size(value) <= 4]

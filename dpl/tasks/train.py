@@ -111,7 +111,7 @@ def _notes(found: engine.Minimum, plan: Plan) -> tuple[str, ...]:
         notes.append(f"start {found.start + 1} of {plan.starts} was the best")
     if found.unended:
         runs = found.losses.size * plan.batch * plan.starts
-        notes.append(f"{found.unended:_} of {runs:_} runs did not end well; their numbers counted as they are")
+        notes.append(f"{found.unended:_} of {runs:_} runs did not end well")
     return tuple(notes)
 
 

@@ -5,6 +5,7 @@ A run that does not end well fails the task, whatever its numbers; a comparison 
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -109,12 +110,18 @@ def check(expectation: Expectation, scenario: Scenario, found: Evaluated) -> Che
         text=expectation.text,
         holds=bool(holds.all()),
         ops=expectation.ops,
-        operands=tuple((float(x.min()), float(x.max())) for x in scaled),
+        operands=tuple(_ends(x) for x in scaled),
         unit=expectation.unit.text,
         per_run=expectation.per_run,
         failing=tuple(_failing(expectation, scenario, found, operands, int(i)) for i in failing[:SHOWN]),
         failing_count=int(failing.size),
     )
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """The lowest and highest over the runs that have a value."""
+    known = values[~np.isnan(values)] if values.ndim else values
+    return (float(known.min()), float(known.max())) if known.size else (math.nan, math.nan)
 
 
 def _comparisons(ops: tuple[str, ...], operands: list[np.ndarray]) -> list[np.ndarray]:

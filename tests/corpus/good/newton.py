@@ -18,7 +18,7 @@ def circuit_fixed(values):
         i = 1e-12*jnp.exp(40.0*v) - 1e-12  # newton.dpl:6
         return R*i - supply + v
 
-    v = roots.newton(residual_v, 0.5, low=0.0, high=1.0)
+    v = roots.newton(residual_v, 0.5, low=0.0, high=1.0)  # newton.dpl:6, newton.dpl:7
     i = 1e-12*jnp.exp(40.0*v) - 1e-12  # newton.dpl:6
     return (i, v)
 

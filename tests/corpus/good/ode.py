@@ -18,6 +18,11 @@ def emptying_fixed(values):
     return (k1, k2, g, h_start)
 
 
+def emptying_jumps(fixed):
+    """Times at which the right-hand side jumps or has a kink."""
+    return (60.0,)
+
+
 def emptying_rhs(time, states, sampled, held, fixed):
     """Time derivatives of the states, and what is integrated."""
     (h,) = states
@@ -114,8 +119,10 @@ Emptying = spec.Scenario(
     rhs=emptying_rhs,
     reductions=(spec.Reduction(kind="final", index=0), spec.Reduction(kind="peak", index=0)),
     reduction_arguments=emptying_reduction_arguments,
+    jumps=emptying_jumps,
     recorded=emptying_recorded,
     instants=emptying_instants,
+    timed=True,
     ranges=emptying_ranges,
 )
 
