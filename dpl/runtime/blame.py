@@ -133,6 +133,21 @@ class _Found(Exception):
         self.blame = blame
 
 
+def _execute(statement: ast.stmt, scope: dict[str, Any]) -> None:
+    """One statement of a module that the compiler generated; no text of a user's ever gets here."""
+    exec(compile(ast.Module([statement], []), "<replay>", "exec"), scope)
+
+
+def _value(expression: ast.expr, scope: dict[str, Any]) -> Any:
+    """The value of an expression of such a statement."""
+    target = ast.copy_location(ast.Name(_RESULT, ast.Store()), expression)
+    _execute(ast.copy_location(ast.Assign([target], expression), expression), scope)
+    return scope[_RESULT]
+
+
+_RESULT = "__value__"
+
+
 class _Inspector:
     """Runs functions of a generated module one statement at a time."""
 
@@ -155,7 +170,7 @@ class _Inspector:
         for statement in node.body:
             if isinstance(statement, ast.Return):
                 return self._returned(statement, scope, time)
-            exec(compile(ast.Module([statement], []), "<replay>", "exec"), scope)
+            _execute(statement, scope)
             for name in _names(statement, ast.Store):
                 if not _finite(scope[name]):
                     raise _Found(self._blame(name, statement, statement.lineno, time, _read(statement, scope)))
@@ -173,10 +188,10 @@ class _Inspector:
     def _returned(self, statement: ast.Return, scope: dict[str, Any], time: float | None) -> Any:
         assert statement.value is not None
         for name, expression in _parts("result", statement.value):
-            value = eval(compile(ast.Expression(expression), "<replay>", "eval"), scope)
+            value = _value(expression, scope)
             if not _finite(value):
                 raise _Found(self._blame(name, expression, expression.lineno, time, _read(expression, scope)))
-        return eval(compile(ast.Expression(statement.value), "<replay>", "eval"), scope)
+        return _value(statement.value, scope)
 
     def _blame(
         self, name: str, node: ast.AST | None, line: int, time: float | None, inputs: Mapping[str, Any]
