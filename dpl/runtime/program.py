@@ -24,7 +24,7 @@ from jax.core import Tracer
 
 from dpl.runtime import choice, distributions, measure, networks, solve, trajectory
 from dpl.runtime import spec as declared
-from dpl.runtime.solve import ADAPTIVE, STATUS, Mode
+from dpl.runtime.solve import ADAPTIVE, STATUS, Apart, Mode
 from dpl.runtime.spec import Given, Measure, Method, Module, Network, Param, Start, Task, Unit, Values
 
 # ---------------------------------------------------------------- programs
@@ -108,7 +108,7 @@ class Scenario:
         self._chosen: tuple[Method, str] | None = None
         self.traces: Counter[str] = Counter()
         """How often each function was traced; it does not grow when values change"""
-        self._measures = jax.jit(self._trace_measures, static_argnames=("mode", "alone"))
+        self._measures = jax.jit(self._trace_measures, static_argnames=("mode", "apart"))
         self._trajectories: dict[int | None, Callable[[Values], Any]] = {}
 
     # -- values
@@ -183,9 +183,9 @@ class Scenario:
     def measures_si(self, values: Values, mode: Mode = "reverse") -> tuple[dict[str, Array], Array]:
         """Every loss and metric [SI] of one run, and its status (`solve.OK`, …). Pure; tasks map it over runs."""
         self.method  # noqa: B018  chosen here, outside any trace
-        return self._measures(_strong(values), mode=mode, alone=not any(map(_batched, jax.tree.leaves(values))))
+        return self._measures(_strong(values), mode=mode, apart=_apart(jax.tree.leaves(values)))
 
-    def _trace_measures(self, values: Values, mode: Mode, alone: bool) -> tuple[dict[str, Array], Array]:
+    def _trace_measures(self, values: Values, mode: Mode, apart: Apart) -> tuple[dict[str, Array], Array]:
         self.traces["measures"] += 1
         s, c = self.spec, self.spec.fixed(values)
         if s.run is None:
@@ -195,7 +195,7 @@ class Scenario:
         need = measure.needs(s.reductions, arguments)
         plan = solve.plan(s, method, solve.MEASURING if need.series else None)
         record = partial(measure.keep, s, c, need) if need.series else None
-        out = solve.solve(solve.problem(s, c, method, alone), method, plan, record, need.ends, mode)
+        out = solve.solve(solve.problem(s, c, method, apart), method, plan, record, need.ends, mode)
         reduced = measure.reduce(s, c, arguments, plan.grid(), out)
         return _finished({k: jnp.asarray(v) for k, v in s.results(reduced, c).items()}, out.status)
 
@@ -272,13 +272,17 @@ class Scenario:
         return self._trajectories[points]
 
 
-def _batched(value: Any) -> bool:
-    """Whether a value is one of many under `jax.vmap`, as far as its tracers tell; in a nested `jit` they do not."""
-    while isinstance(value, Tracer):
-        if type(value).__name__ == "BatchTracer":
-            return True
-        value = getattr(value, "primal", None)
-    return False
+def _apart(leaves: list[Any]) -> Apart:
+    """Whether a run is one of many under `jax.vmap`, and differentiated; in a nested `jit` the tracers do not tell."""
+    batched = differentiated = False
+    for leaf in leaves:
+        value = leaf
+        while isinstance(value, Tracer):
+            inside = getattr(value, "primal", None)
+            batched = batched or type(value).__name__ == "BatchTracer"
+            differentiated = differentiated or inside is not None
+            value = getattr(value, "val", None) if inside is None else inside
+    return "simple" if not batched else "elementary" if differentiated else "never"
 
 
 def _normalised(values: Mapping[str, Any] | None) -> dict[str, Any]:

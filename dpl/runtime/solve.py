@@ -37,6 +37,15 @@ LARGE = 150
 SIMPLE = 20
 """Operations of a right-hand side up to which a run that is alone keeps each state for itself"""
 
+ELEMENTARY = frozenset(
+    "add sub mul div neg integer_pow square max min abs sign lt le gt ge eq ne select_n "
+    "convert_element_type broadcast_in_dim reshape squeeze".split()
+)
+"""Operations that XLA may repeat at no cost to speak of"""
+
+Apart = Literal["simple", "elementary", "never"]
+"""Which right-hand sides keep each state for itself: simple ones, those that are elementary too, or none"""
+
 Mode = Literal["reverse", "forward"]
 """Which derivatives an adaptive solve offers; fixed-step runs offer both always."""
 
@@ -156,8 +165,8 @@ def _states_first(unpacked: tuple[Tuple, Tuple], s: Sampled) -> tuple[Tuple, Tup
     return unpacked[0], s.z, s.held, unpacked[1]
 
 
-def problem(scenario: Scenario, c: Tuple, method: Method, alone: bool = False) -> Problem:
-    """Where a run begins, with the types that it keeps; `alone` says that it is not one of many under `vmap`."""
+def problem(scenario: Scenario, c: Tuple, method: Method, apart: Apart = "never") -> Problem:
+    """Where a run begins, with the types that it keeps."""
     run = scenario.run
     assert run is not None and scenario.start is not None, "a static scenario is not solved; this is a bug in DPL"
     starts = scenario.start(c)
@@ -165,12 +174,14 @@ def problem(scenario: Scenario, c: Tuple, method: Method, alone: bool = False) -
     x, z, held = (tuple(_floats(v, dtype) for v in part) for part in starts)
     held = _typed_held(scenario, jnp.asarray(run.start, dtype), x, z, held, c)
     totals: Tuple = ()
-    operations = 0
+    operations, elementary = 0, True
     if scenario.rhs is not None:
         closed, shapes = jax.make_jaxpr(scenario.rhs, return_shape=True)(jnp.asarray(run.start, dtype), x, z, held, c)
         totals = tuple(jnp.zeros(shape.shape, dtype) for shape in shapes[1])
         operations = len(closed.jaxpr.eqns)
-    layout = Layout(x, totals, dtype, flat=method.name in ADAPTIVE, apart=alone and operations <= SIMPLE)
+        elementary = all(e.primitive.name in ELEMENTARY for e in closed.jaxpr.eqns)
+    keep = operations <= SIMPLE and (apart == "simple" or (apart == "elementary" and elementary))
+    layout = Layout(x, totals, dtype, flat=method.name in ADAPTIVE, apart=keep)
     sampled = Sampled(z, z, held)
     y, large = layout.pack(x, totals), operations > LARGE
     return Problem(scenario, c, dtype, layout, Ticker(scenario, sampled), y, sampled, large)
