@@ -89,10 +89,6 @@ def next_of(state: Symbol) -> Symbol:
     return symbol(f"next {state.name}")
 
 
-def is_next(found: Symbol) -> bool:
-    return found.name.startswith("next ")
-
-
 # ---------------------------------------------------------------- numbers and sizes
 
 

@@ -112,16 +112,23 @@ def _complete(structure: Structure, problems: list[Diagnostic]) -> None:
     matching = structure.matching
     determined = set(matching)
     missing = [u for u in structure.unknowns if u not in determined]
-    for variable, order in missing:
-        problems.append(_missing(variable, order))
+    for variable, _ in missing:
+        problems.append(_missing(variable))
     used = {id(e) for e in matching.values()}
     for equation in structure.equations:
         if id(equation) not in used:
             problems.append(_surplus(structure, equation))
 
 
-def _missing(variable: Variable, order: int) -> Diagnostic:
+def _missing(variable: Variable) -> Diagnostic:
     name = variable.declaration.name
+    if variable.kind == "state" and variable.clock is not None:
+        return Diagnostic(
+            "missing-equation",
+            f"nothing moves the state `{variable.path}`",
+            Label(variable.span, "has no next value"),
+            help=f"write `next {name} = …`",
+        )
     if variable.kind == "state":
         return Diagnostic(
             "missing-equation",
@@ -240,15 +247,7 @@ def _sampled(system: System, problems: list[Diagnostic]) -> None:
             moves[equation.target] = equation
     for variable in system.variables:
         if variable.kind == "state" and variable.clock is not None and variable not in moves:
-            name = variable.declaration.name
-            problems.append(
-                Diagnostic(
-                    "missing-equation",
-                    f"nothing moves the state `{variable.path}`",
-                    Label(variable.span, "has no next value"),
-                    help=f"write `next {name} = …`",
-                )
-            )
+            problems.append(_missing(variable))
 
     def successors(variable: Variable) -> Iterable[Variable]:
         if variable.value is None or variable.kind not in ("let", "output", "input"):

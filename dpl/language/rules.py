@@ -43,7 +43,6 @@ class Rules(ABC):
     def __post_init__(self) -> None:
         self.time = PURE if self.pure else SECOND
         self.bound: dict[int, Type] = {}
-        self.visiting: list[Variable] = []
         self.known: set[Variable] = set()
         self.bare: list[tuple[Variable, syntax.Expr, Dimension, bool]] = []
         self.reductions = False
