@@ -167,9 +167,9 @@ def learn(steps: int = 300, rate: float = 0.2) -> Any:
 
 
 def holds(limit: float) -> Any:
-    from dpl.runtime.spec import Expectation, Task
+    from dpl.runtime.spec import Comparison, Task
 
-    every = Expectation(f"height < {limit}", lambda r: (r["height"], limit), ("<",), per_run=True)
+    every = Comparison(f"height < {limit}", lambda r: (r["height"], limit), ("<",), per_run=True)
     return Task("verify", "holds", "", "Bowl", expectations=(every,), counts={"samples": 50})
 
 

@@ -15,7 +15,7 @@ from dpl.runtime import networks
 from dpl.runtime.program import Program
 from dpl.runtime.spec import (
     Distribution,
-    Expectation,
+    Comparison,
     Given,
     Measure,
     Method,
@@ -338,16 +338,16 @@ def test_defaults_are_told():
 # ---------------------------------------------------------------- verify
 
 
-def expect(*expectations: Expectation, **more: Any) -> Task:
+def expect(*expectations: Comparison, **more: Any) -> Task:
     return Task(**{"kind": "verify", "name": "holds", "doc": "", "scenario": "Aimed"} | more, expectations=expectations)
 
 
-def below(limit: float) -> Expectation:
-    return Expectation("mean(error) < limit", lambda r: (jnp.mean(r["error"]), limit), ("<",), unit=CM)
+def below(limit: float) -> Comparison:
+    return Comparison("mean(error) < limit", lambda r: (jnp.mean(r["error"]), limit), ("<",), unit=CM)
 
 
-def in_every_run(limit: float) -> Expectation:
-    return Expectation("error < limit", lambda r: (r["error"], limit), ("<",), per_run=True, unit=CM)
+def in_every_run(limit: float) -> Comparison:
+    return Comparison("error < limit", lambda r: (r["error"], limit), ("<",), per_run=True, unit=CM)
 
 
 def test_training_makes_the_expectation_hold():
@@ -386,14 +386,14 @@ def test_batches_change_nothing():
 
 def test_a_number_that_is_not_finite_does_not_hold():
     scenario = static("Nan", lambda v: (v["x"] / 0.0 - v["x"] / 0.0,), ("cost",), params=(Param("x", 1.0),))
-    task = expect(Expectation("cost < 1", lambda r: (jnp.mean(r["cost"]), 1.0), ("<",)), scenario="Nan")
+    task = expect(Comparison("cost < 1", lambda r: (jnp.mean(r["cost"]), 1.0), ("<",)), scenario="Nan")
     result = only(scenario, task)
     assert result.status == "failed" and result.samples == 1
 
 
 def test_chained_comparisons():
-    def between(low: float, high: float) -> Expectation:
-        return Expectation("low <= 2 < high", lambda r: (low, 2.0 + 0.0 * jnp.mean(r["error"]), high), ("<=", "<"))
+    def between(low: float, high: float) -> Comparison:
+        return Comparison("low <= 2 < high", lambda r: (low, 2.0 + 0.0 * jnp.mean(r["error"]), high), ("<=", "<"))
 
     result = only(aimed(), expect(between(2.0, 3.0), between(0.0, 2.0), between(3.0, 4.0), counts={"samples": 2}))
     assert [checked.holds for checked in result.checked] == [True, False, False]

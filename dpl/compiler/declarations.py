@@ -261,7 +261,7 @@ def _objective(use: TaskUse, function: Code) -> Make:
 
 def _expectation(expectation: Comparison, function: Code) -> Make:
     return Make(
-        "spec.Expectation",
+        "spec.Comparison",
         {
             "text": expectation.span.text,
             "operands": function,

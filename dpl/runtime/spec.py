@@ -77,6 +77,22 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Free:
+    """A `let` that depends on neither time nor state, and that a task frees from its equation.
+
+    Its ends are those of its own `in`, else those of the output of the network whose value it is.
+    """
+
+    name: str
+    unit: Unit = Unit()
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    shape: tuple[int, ...] = ()
+    origin: str = ""
+
+
+@dataclass(frozen=True)
 class Observed:
     """A quantity that `observe` returns. `range` is an invariant to report on, `limit` an actuator's limits."""
 
@@ -201,11 +217,14 @@ class Scenario:
     observed: tuple[Observed, ...]
     measures: tuple[Measure, ...]
     fixed: Callable[[Values], tuple[Any, ...]]
-    """fixed(v) -> c"""
+    """fixed(v) -> c; one of `free` has the value that `v` gives it, if `v` does, else that of its equation"""
     results: Callable[..., dict[str, Any]]
     """results(reduced, c) -> every measure by name; `reduced` follows `reductions`"""
     observe: Callable[..., dict[str, Any]]
     """observe(t, x, z, held, c) -> every observed quantity by name"""
+    free: tuple[Free, ...] = ()
+    freed: Callable[..., dict[str, Any]] | None = None
+    """freed(c) -> the value of each of `free` by name"""
     run: Run | None = None
     states: tuple[Observed, ...] = ()
     """One per continuous state, in the order of `x`"""
@@ -239,11 +258,15 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Varied:
-    """What a task varies: a param or network by dotted name, its bounds narrowed where the task says so."""
+    """What a task varies: a param, network, given or freed let by dotted name, its bounds narrowed where the task says so.
+
+    `each`: every run has its own value.
+    """
 
     name: str
     low: float | None = None
     high: float | None = None
+    each: bool = False
 
 
 @dataclass(frozen=True)
@@ -254,12 +277,16 @@ class Objective:
     function: Callable[[Mapping[str, Any]], Any]
     maximize: bool = False
     unit: Unit = Unit()
+    residuals: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None = None
+    """residuals(results) -> arrays over runs: the mean over runs of the sum of their squares is the objective.
+
+    None where it is not a sum of squares."""
     origin: str = ""
 
 
 @dataclass(frozen=True)
-class Expectation:
-    """A comparison that must hold. `operands(results)` returns its operands, one more than `ops`:
+class Comparison:
+    """What `expect`, `subject to` and `until` say. `operands(results)` returns its operands, one more than `ops`:
 
     numbers, or with `per_run` arrays over runs, of which every run must comply.
     """
@@ -273,7 +300,27 @@ class Expectation:
 
 
 @dataclass(frozen=True)
+class Window:
+    """Training in windows of a long run, whose remaining value is that of a network at the window's end.
+
+    The objective is one `average` or `integral`: row `reduction` of the scenario's `reductions`. The critic's value is
+    the discounted average (of an `average`) or integral of the same integrand from there on.
+    """
+
+    duration: float
+    critic: Network
+    arguments: Callable[..., tuple[Any, ...]]
+    """arguments(t, x, z, held, c) -> what the critic is called with"""
+    reduction: int
+    discount: float = 0.99
+    """Per step of the run: of the fastest clock, or of the solver if nothing is sampled"""
+    origin: str = ""
+
+
+@dataclass(frozen=True)
 class Task:
+    """`scenario` is empty for `compare`, which is `of` earlier tasks."""
+
     kind: str
     name: str
     doc: str
@@ -281,7 +328,11 @@ class Task:
     settings: tuple[tuple[str, Value], ...] = ()
     vary: tuple[Varied, ...] = ()
     objective: Objective | None = None
-    expectations: tuple[Expectation, ...] = ()
+    constraints: tuple[Comparison, ...] = ()
+    """`subject to`: none of their `ops` is `!=`"""
+    expectations: tuple[Comparison, ...] = ()
+    until: Comparison | None = None
+    window: Window | None = None
     method: Method = Method()
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
     """points, batch, steps, starts, seed, samples, epochs: those that the text gives"""
@@ -289,8 +340,12 @@ class Task:
     start: str = "current"
     """`current` (what earlier tasks left), `fresh` or `random`"""
     plot: tuple[str, ...] = ()
+    """Names of `observed`, to be drawn over time"""
+    of: tuple[str, ...] = ()
+    show: tuple[str, ...] = ()
+    """Names of losses and metrics, `iterations`, `wall_time`"""
     needs: tuple[str, ...] = ()
-    """Earlier tasks that change what this one starts from"""
+    """Earlier tasks that change what this one starts from, or that it compares"""
     origin: str = ""
 
 

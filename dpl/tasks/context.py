@@ -11,16 +11,22 @@ import numpy as np
 from dpl.runtime import bounds
 from dpl.runtime.program import Program, Scenario
 from dpl.runtime.spec import Task
-from dpl.tasks.result import Progress, Silent
+from dpl.tasks.keeper import Keeper, Nowhere
+from dpl.tasks.result import Progress, Result, Silent
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the caller says: a seed and settings (SI, by dotted name) that rule over those of the text."""
+    """What the caller says: a seed and settings (SI, by dotted name) that rule over those of the text.
+
+    `results` are those of the tasks that came before, by name.
+    """
 
     seed: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     progress: Progress = field(default_factory=Silent)
+    keeper: Keeper = field(default_factory=Nowhere)
+    results: Mapping[str, Result] = field(default_factory=dict[str, Result])
 
 
 @dataclass(frozen=True, eq=False)

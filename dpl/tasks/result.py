@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from dpl.runtime.program import Run
 from dpl.runtime.spec import Unit
 
 Status = Literal["done", "failed", "unended", "interrupted"]
@@ -35,6 +36,10 @@ class Result:
     defaults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What the user should know of how it went"""
+    plot: tuple[str, ...] = ()
+    """What is to be drawn of `runs`, by names of what a run observes"""
+    runs: Mapping[str, Run] = field(default_factory=dict[str, Run])
+    """Nominal runs to be drawn: `before` and `after` of a task that varies something, else one named as the scenario"""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from dpl.runtime.program import Program, Scenario
 from dpl.runtime.solve import STATUS
-from dpl.runtime.spec import Expectation, Task
+from dpl.runtime.spec import Comparison, Task
 from dpl.tasks.context import Context, setup
 from dpl.tasks.result import Quantity, Result, Sample, declared
 from dpl.tasks.sampling import Evaluated, evaluate, sample, stream, varying
@@ -100,7 +100,7 @@ def _defaults(task: Task, samples: int, different: bool) -> tuple[str, ...]:
     return () if "samples" in task.counts else (f"samples {samples:_}",)
 
 
-def check(expectation: Expectation, scenario: Scenario, found: Evaluated) -> Checked:
+def check(expectation: Comparison, scenario: Scenario, found: Evaluated) -> Checked:
     """One expectation on all runs; one that is no comparison is a truth value."""
     operands = [np.asarray(x) for x in expectation.operands(found.results)]
     holds = reduce(np.logical_and, _comparisons(expectation.ops, operands) or [operands[0].astype(bool)])
@@ -129,7 +129,7 @@ def _comparisons(ops: tuple[str, ...], operands: list[np.ndarray]) -> list[np.nd
 
 
 def _failing(
-    expectation: Expectation, scenario: Scenario, found: Evaluated, operands: list[np.ndarray], i: int
+    expectation: Comparison, scenario: Scenario, found: Evaluated, operands: list[np.ndarray], i: int
 ) -> Failing:
     values = tuple(declared(x[i] if x.ndim else x, expectation.unit) for x in operands)
     return Failing(sample(scenario, found.givens, i, i), values)

@@ -114,7 +114,7 @@ works = spec.Task(
     doc="",
     scenario="Decay",
     expectations=(
-        spec.Expectation(
+        spec.Comparison(
             text="error < 1e-3",
             operands=works_expectation_1,
             ops=("<",),
