@@ -11,7 +11,8 @@ import numpy as np
 from dpl.runtime.program import Program, Scenario
 from dpl.runtime.spec import Task
 from dpl.tasks.context import Context, of_scenario
-from dpl.tasks.result import Progress, Silent
+from dpl.tasks.keeper import Keeper, Nowhere
+from dpl.tasks.result import Progress, Result, Silent
 from dpl.tasks.simulate import Simulated, simulate
 from dpl.tasks.train import Trained, train
 from dpl.tasks.verify import Verified, verify
@@ -33,6 +34,7 @@ def run_tasks(
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    keeper: Keeper | None = None,
 ) -> Iterator[AnyResult]:
     """The result of each task as it ends: of all tasks, or of the named ones and those that they need.
 
@@ -42,15 +44,18 @@ def run_tasks(
     Args:
         seed: rules over the seeds of the text.
         settings: SI values by dotted name that rule over those of the text.
+        keeper: where tasks keep their states; a task whose state it has goes on from there.
     Raises:
         ValueError: no such task, or a setting that no scenario has.
         NumericalFailure: a loss or gradient is not finite.
     """
     chosen = order(program.module.tasks, names) or tuple(Task("simulate", name, "", name) for name in program.scenarios)
-    context = Context(seed, settings or {}, progress or Silent())
+    results: dict[str, Result] = {}
+    context = Context(seed, settings or {}, progress or Silent(), keeper or Nowhere(), results)
     _settle(program, context.settings)
     for task in chosen:
         result = TASKS[task.kind](program, task, context)
+        results[task.name] = result
         yield result
         if result.status == "interrupted":
             return
