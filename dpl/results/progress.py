@@ -39,7 +39,7 @@ class Lines:
     def begin(self, title: str, total: int) -> None:
         self.title, self.total, self.first, self.last = title, total, None, monotonic()
 
-    def advance(self, done: int, **shown: str) -> None:
+    def advance(self, done: int, value: float | None = None, **shown: str) -> None:
         now = monotonic()
         if self.first is None:
             self.first = now, done  # what came before was mostly compiling
@@ -85,7 +85,7 @@ class Bar:
         self.first, self.total = None, total
         self.task = self.live.add_task(title, total=total, shown="compiling")
 
-    def advance(self, done: int, **shown: str) -> None:
+    def advance(self, done: int, value: float | None = None, **shown: str) -> None:
         now = monotonic()
         if self.first is None:
             self.first = now, done

@@ -67,11 +67,12 @@ class Sample:
 
 
 class Progress(Protocol):
-    """Who is told how a task gets on."""
+    """Who is told how a task gets on: steps done, words, and a `value` to draw over the steps: the loss as declared."""
+
 
     def begin(self, title: str, total: int) -> None: ...
 
-    def advance(self, done: int, **shown: str) -> None: ...
+    def advance(self, done: int, value: float | None = None, **shown: str) -> None: ...
 
     def end(self) -> None: ...
 
@@ -82,7 +83,7 @@ class Silent:
     def begin(self, title: str, total: int) -> None:
         pass
 
-    def advance(self, done: int, **shown: str) -> None:
+    def advance(self, done: int, value: float | None = None, **shown: str) -> None:
         pass
 
     def end(self) -> None:
