@@ -69,7 +69,6 @@ class Sample:
 class Progress(Protocol):
     """Who is told how a task gets on: steps done, words, and a `value` to draw over the steps: the loss as declared."""
 
-
     def begin(self, title: str, total: int) -> None: ...
 
     def advance(self, done: int, value: float | None = None, **shown: str) -> None: ...
