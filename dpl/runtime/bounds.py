@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dpl.runtime.spec import Param
+from dpl.runtime.spec import Free, Given, Param
 
 MARGIN = 1e-6
 """How far inside, as a share of the interval (of the scale, if it has one end), a value at a border is moved."""
@@ -48,10 +48,12 @@ class Bounds:
         return _log(self.low), _log(self.high)
 
 
-def of(param: Param, low: float | None = None, high: float | None = None) -> Bounds:
-    """The bounds of a param, narrowed by a task's own."""
-    scale = max((abs(v) for v in _leaves(param.value)), default=0.0) or param.unit.scale
-    return Bounds(_tighter(param.low, low, max), _tighter(param.high, high, min), param.log, scale)
+def of(declaration: Param | Given | Free, low: float | None = None, high: float | None = None) -> Bounds:
+    """The bounds of what varies, narrowed by a task's own."""
+    value = None if isinstance(declaration, Free) else declaration.value
+    log = not isinstance(declaration, Given) and declaration.log
+    scale = max((abs(v) for v in _leaves(value)), default=0.0) or declaration.unit.scale
+    return Bounds(_tighter(declaration.low, low, max), _tighter(declaration.high, high, min), log, scale)
 
 
 def _tighter(a: float | None, b: float | None, pick: Any) -> float | None:

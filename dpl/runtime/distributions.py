@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.extend import random
 from jax.scipy import special, stats
 
 from dpl.runtime.spec import Distribution, Given
@@ -155,4 +156,20 @@ def draws(given: Given, seed: Any, indices: Array) -> Array:
         return jnp.full(indices.shape, math.nan if given.value is None else given.value)
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(given.name.encode()))
     family, arguments = FAMILIES[given.distribution.name], given.distribution.arguments
+    if family.quantile is not None:
+        return family.quantile(_shares(key, indices), *arguments)
     return jax.vmap(lambda i: family.sample(jax.random.fold_in(key, i), *arguments))(indices)
+
+
+def _shares(key: Array, indices: Array) -> Array:
+    """Even draws from (0, 1), one hash of the key per index: a third of the time of a key for each of them.
+
+    Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3.
+    """
+    counts = indices.astype(jnp.uint32)
+    words = random.threefry_2x32(jax.random.key_data(key), jnp.concatenate([counts, jnp.zeros_like(counts)]))
+    high, low = jnp.split(words, 2)
+    dtype = jnp.result_type(float)
+    if dtype == jnp.float32:
+        return ((high >> 9).astype(dtype) + 0.5) * 2.0**-23
+    return ((high >> 6).astype(dtype) * 2.0**26 + (low >> 6).astype(dtype) + 0.5) * 2.0**-52

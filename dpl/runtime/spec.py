@@ -258,7 +258,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Varied:
-    """What a task varies: a param, network, given or freed let by dotted name, its bounds narrowed where the task says so.
+    """What a task varies: a param, network, given or freed let by dotted name; its bounds where the task narrows them.
 
     `each`: every run has its own value.
     """

@@ -1,196 +1,280 @@
-"""The optimisation loop: many steps of a pure update as one compiled call.
+"""The optimisation loop under every task: many steps of a pure update as one compiled call.
 
-Python returns between chunks of steps, only to show progress, to look for an interrupt and for a loss that is not
-finite. Results do not depend on the chunks.
+Python returns between chunks of steps, only to show progress, to keep the state and to look for an interrupt. Results
+do not depend on the chunks: a loop that is restored from a kept state goes on bit for bit.
+
+The compiled steps look for no failure, which would cost time at each of them. A chunk that ends badly is done again
+from a copy of its beginning, up to the step that spoilt it.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from time import perf_counter
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
+from time import monotonic, perf_counter
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.tasks.problem import LONGEST_CHUNK, Constants, Problem, Values, compiled
-from dpl.tasks.result import Progress, Quantity, Seconds, declared, number
+from dpl.tasks.keeper import Keeper, State
+from dpl.tasks.result import Progress, Quantity, Seconds, number
 
 CHUNK_SECONDS = 0.3
-WINDOWS = 20
-"""The loss is compared by its means over so many equal parts of the task."""
+LONGEST_CHUNK = 4096
+"""Steps of one compiled call at the most"""
+KEEP_SECONDS = 10.0
+"""The state of a loop is kept so often"""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """The numbers of a problem: changing one compiles nothing."""
+class Carry(Protocol):
+    """What goes from step to step: a pytree of arrays, whose `theta` has a leading axis of lanes in every leaf."""
 
-    steps: int
-    rate: float
-    seed: int
+    @property
+    def theta(self) -> Any: ...
 
 
-@dataclass(frozen=True, eq=False)
-class Minimum:
-    """Where the loop ended. `values` [SI] are those of step `kept`, `losses` those of all steps of the best start."""
+class Iteration(Protocol):
+    """A pure step of several lanes side by side: starts, or runs of their own. Equal ones share a compiled program."""
 
-    values: dict[str, Any]
-    losses: np.ndarray
-    kept: int
-    start: int
-    unended: int
-    """How many of all runs did not end well"""
-    seconds: Seconds
-    interrupted: bool = False
+    @property
+    def lanes(self) -> int: ...
+
+    def begin(self, starts: Any, constants: Any) -> Carry:
+        """The first carry, from the SI values of the lanes (stacked)."""
+        ...
+
+    def step(self, carry: Any, constants: Any, step: Any) -> tuple[Any, Any]:
+        """The carry after a step, and the loss of each lane [lanes] at the values before it."""
+        ...
+
+    def ended(self, carry: Any) -> Any:
+        """Whether nothing is left to do in any lane."""
+        ...
+
+    def values(self, theta: Any) -> dict[str, Any]:
+        """The SI values of one lane."""
+        ...
 
 
-@dataclass(frozen=True, eq=False)
-class Best:
-    """The values [SI] of a start after a step, and the mean loss of the window that they end."""
+class Compiled(NamedTuple):
+    """The programs of an iteration, compiled when first called."""
 
-    loss: float = float("inf")
-    start: int = 0
-    step: int = 0
-    values: dict[str, Any] = field(default_factory=dict[str, Any])
+    begin: Callable[[Any, Any], Any]
+    run: Callable[[Any, Any, Any, Any], tuple[Any, Any, Any, Any, Any]]
+    """(carry, constants, step, until) -> carry, step, losses, whether each lane is finite, whether all have ended"""
+    values: Callable[[Any, Any], dict[str, Any]]
+
+
+@lru_cache(maxsize=16)
+def compiled(iteration: Iteration) -> Compiled:
+    """The programs of an iteration; the carry that `run` receives is given up."""
+
+    def run(carry: Any, constants: Any, step: Any, until: Any) -> tuple[Any, Any, Any, Any, Any]:
+        losses = jnp.zeros((LONGEST_CHUNK, iteration.lanes))
+
+        def body(state: Any) -> Any:
+            carry, now, losses = state
+            carry, loss = iteration.step(carry, constants, now)
+            return carry, now + 1, losses.at[now - step].set(loss)
+
+        def more(state: Any) -> Any:
+            return (state[1] < until) & ~iteration.ended(state[0])
+
+        carry, now, losses = jax.lax.while_loop(more, body, (carry, step, losses))
+        return carry, now, losses, _finite(carry.theta, iteration.lanes), iteration.ended(carry)
+
+    def values(theta: Any, lane: Any) -> dict[str, Any]:
+        return iteration.values(jax.tree.map(lambda leaf: leaf[lane], theta))
+
+    return Compiled(jax.jit(iteration.begin), jax.jit(run, donate_argnums=0), jax.jit(values))
+
+
+def _finite(theta: Any, lanes: int) -> Any:
+    rows = [jnp.all(jnp.isfinite(leaf.reshape((lanes, -1))), axis=1) for leaf in jax.tree.leaves(theta)]
+    return jnp.stack(rows).all(axis=0)
 
 
 @dataclass(eq=False)
 class NotFinite(Exception):
-    """No start has a finite loss and gradient at `step`; `values` are the last good ones of the start that lasted."""
+    """No lane has a finite loss and gradient at `step`; `values` are the last good ones of the lane that lasted."""
 
     step: int
     values: dict[str, Any]
     losses: np.ndarray
 
 
-def minimise(
-    problem: Problem,
-    starts: Sequence[Values],
-    base: Values,
-    schedule: Schedule,
-    progress: Progress,
-    chunk: int | None = None,
-) -> Minimum:
-    """Descends from each of the starts and returns the best.
+class Watch(Protocol):
+    """Who looks at a loop now and then: at step 0, at every `every`-th step and at the end."""
 
-    What the last step left is kept, unless the mean loss of the last window is above that of the first: then the
-    values at the end of the best window are.
+    every: int
 
-    Args:
-        starts: SI values of what is varied, one mapping per start.
-        chunk: steps per compiled call; by default it adapts to the clock.
-    Raises:
-        NotFinite: no start has a finite loss and gradient any more.
-    """
-    loop = _Loop(problem, starts, base, schedule)
-    with _interrupts() as interrupted:
-        while loop.step < schedule.steps and not interrupted():
-            loop.advance(chunk)
-            progress.advance(
-                loop.step, loss=str(loop.declared(loop.shown)), best=number(loop.declared(loop.lowest).value)
-            )
-    return loop.minimum(interrupted())
+    def look(self, loop: Loop) -> bool:
+        """Looks at the lanes as they are; True ends the loop."""
+        ...
+
+    def words(self) -> dict[str, str]:
+        """What to show beside the loss."""
+        ...
+
+    def state(self) -> State: ...
+
+    def restore(self, state: State, loop: Loop) -> None: ...
 
 
-class _Loop:
-    """The state of a descent on Python's side: histories, windows and the pace."""
+class Loop:
+    """The state of a descent on Python's side: its carry, its losses [steps, lanes] and its pace."""
 
-    def __init__(self, problem: Problem, starts: Sequence[Values], base: Values, schedule: Schedule):
+    def __init__(self, iteration: Iteration, starts: Any, constants: Any, steps: int):
         began = perf_counter()
-        self.problem, self.schedule = problem, schedule
-        self.constants = _constants(base, schedule)
-        self.compiled = compiled(problem)
-        self.carry = self.compiled.begin(starts)
+        self.iteration, self.constants, self.steps = iteration, constants, steps
+        self.programs = compiled(iteration)
+        self.carry = self.programs.begin(starts, constants)
         self.step, self.count = 0, 1
-        self.window = max(1, schedule.steps // WINDOWS)
-        self.losses = np.empty((0, problem.starts))
-        self.shown = self.lowest = float("inf")
-        """The mean loss of the best start in the last chunk, and the lowest of these"""
-        self.best = Best()
-        self.carry, _ = self.compiled.run(self.carry, self.constants, 0)
-        jax.block_until_ready(self.carry)
-        self.compile_seconds = perf_counter() - began
-        self.run_seconds = 0.0
+        self.parts: list[np.ndarray] = []
+        self.all_ended = steps == 0
+        self.seconds = Seconds(perf_counter() - began, 0.0)
 
-    def advance(self, chunk: int | None) -> None:
-        """One compiled call, of no more steps than remain in the window."""
+    @property
+    def losses(self) -> np.ndarray:
+        """The losses of all steps so far [steps, lanes]."""
+        self.parts = [np.concatenate([np.empty((0, self.iteration.lanes)), *self.parts])]
+        return self.parts[0]
+
+    @property
+    def ended(self) -> bool:
+        return self.all_ended or self.step >= self.steps
+
+    def values(self, lane: int) -> dict[str, Any]:
+        """The SI values of one lane, in arrays that outlive the carry."""
+        return self.programs.values(self.carry.theta, lane)
+
+    def warm(self) -> None:
+        """Compiles the steps, without doing one."""
         began = perf_counter()
-        before, border = self.step, (self.step // self.window + 1) * self.window
-        until = min(before + min(chunk or self.count, LONGEST_CHUNK), border, self.schedule.steps)
-        self.carry, losses = self.compiled.run(self.carry, self.constants, until)
-        self.step = int(self.carry.step)
-        failed = self.step < until
-        fresh = np.asarray(losses)[: self.step - before + failed]
-        self.losses = np.concatenate([self.losses, fresh])
-        self._pace(until - before, perf_counter() - began)
-        if failed:
-            raise NotFinite(self.step, self.values(int(np.argmax(self._lasted()))), self.losses)
-        self.shown = float(np.nanmin(fresh.mean(axis=0)))
-        self.lowest = min(self.lowest, self.shown)
-        if self.step == min(border, self.schedule.steps):
-            self._compare()
+        zero = self._index(self.step)
+        self.carry = jax.block_until_ready(self.programs.run(self.carry, self.constants, zero, zero))[0]
+        self.seconds = Seconds((self.seconds.compile or 0.0) + perf_counter() - began, self.seconds.run)
+
+    def advance(self, until: int) -> np.ndarray:
+        """One compiled call, up to step `until`; the new losses."""
+        began, before = perf_counter(), jax.tree.map(jnp.copy, self.carry)
+        until = min(until, self.step + LONGEST_CHUNK, self.steps)
+        carry, now, losses, finite, ended = self._run(self.carry, until)
+        fresh = np.asarray(losses)[: int(now) - self.step]
+        good = np.isfinite(fresh).all(axis=0) & np.asarray(finite)
+        if not good.any():
+            raise self._failure(before, fresh, np.asarray(finite))
+        self.parts.append(fresh)
+        self.carry, self.step, self.all_ended = carry, int(now), bool(ended)
+        self._pace(len(fresh), perf_counter() - began)
+        return fresh
+
+    def _run(self, carry: Any, until: int) -> tuple[Any, Any, Any, Any, Any]:
+        result = self.programs.run(carry, self.constants, self._index(self.step), self._index(until))
+        return jax.block_until_ready(result)
+
+    @staticmethod
+    def _index(step: int) -> Any:
+        return np.asarray(step, int)
 
     def _pace(self, steps: int, seconds: float) -> None:
-        self.run_seconds += seconds
-        wanted = steps * CHUNK_SECONDS / max(seconds, 1e-6)
+        self.seconds = Seconds(self.seconds.compile, self.seconds.run + seconds)
+        wanted = max(steps, 1) * CHUNK_SECONDS / max(seconds, 1e-6)
         self.count = int(min(max(wanted, 1), 8 * self.count, LONGEST_CHUNK))
 
-    def _compare(self) -> None:
-        """Remembers the values at the end of the best window."""
-        means = self._means(self.step)
-        start = int(np.argmin(means))
-        if means[start] < self.best.loss:
-            self.best = Best(float(means[start]), start, self.step, self.values(start))
+    def _failure(self, before: Any, fresh: np.ndarray, finite: np.ndarray) -> NotFinite:
+        """The step at which the lane that lasted longest was spoilt, and its values before it."""
+        lasted = np.where(np.isfinite(fresh).all(axis=0), len(fresh), np.isfinite(fresh).argmin(axis=0))
+        lane = int(np.argmax(lasted))
+        bad = min(int(lasted[lane]), len(fresh) - 1)
+        for at in (bad, bad - 1):  # a gradient that is not finite shows in the loss of the next step
+            if at >= 0:
+                carry, *_ = self._run(jax.tree.map(jnp.copy, before), self.step + at)
+                values = self.programs.values(carry.theta, lane)
+                if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(values))):
+                    return NotFinite(self.step + at, values, np.concatenate([self.losses, fresh[: at + 1]]))
+        return NotFinite(self.step, self.programs.values(before.theta, lane), self.losses)
 
-    def _means(self, step: int) -> np.ndarray:
-        """The mean loss of each start over the window that ends at `step`; infinite for starts that failed."""
-        part = self.losses[max(0, (step - 1) // self.window * self.window) : step]
-        if not part.size:
-            return np.zeros(self.problem.starts)
-        return np.where(np.isfinite(part).all(axis=0), part.mean(axis=0), np.inf)
+    # -- kept states
 
-    def _lasted(self) -> np.ndarray:
-        return np.isfinite(self.losses).sum(axis=0)
+    def state(self) -> dict[str, np.ndarray]:
+        """All that a loop needs to go on."""
+        leaves, _ = jax.tree.flatten(jax.device_get(self.carry))
+        kept = {f"carry/{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        seconds = np.array([self.seconds.compile or 0.0, self.seconds.run])
+        ended = np.asarray(self.all_ended)
+        return kept | {"losses": self.losses, "step": np.asarray(self.step), "ended": ended, "seconds": seconds}
 
-    def values(self, start: int) -> dict[str, Any]:
-        """The SI values of one start, in arrays that outlive the carry."""
-        return self.compiled.values(self.carry.theta, start)
-
-    def declared(self, loss: float) -> Quantity:
-        objective = self.problem.objective
-        return declared(-loss if objective.maximize else loss, objective.unit)
-
-    def minimum(self, interrupted: bool) -> Minimum:
-        last, first = self._means(self.step), self._means(min(self.window, self.step))
-        start = int(np.argmin(last))
-        end = Best(float(last[start]), start, self.step, self.values(start))
-        kept = self.best if last[start] > first.min() and self.best.values else end
-        sign = -1.0 if self.problem.objective.maximize else 1.0
-        return Minimum(
-            values=kept.values,
-            losses=sign * self.losses[:, kept.start],
-            kept=kept.step,
-            start=kept.start,
-            unended=int(self.carry.unended),
-            seconds=Seconds(self.compile_seconds, self.run_seconds),
-            interrupted=interrupted,
-        )
+    def restore(self, state: State) -> None:
+        """Goes on from a kept state."""
+        leaves, tree = jax.tree.flatten(self.carry)
+        kept = [jnp.asarray(state[f"carry/{i}"]) for i in range(len(leaves))]
+        self.carry = jax.tree.unflatten(tree, kept)
+        self.parts, self.step = [np.array(state["losses"])], int(state["step"])
+        self.all_ended = bool(state["ended"])
+        self.seconds = Seconds(*(float(s) for s in state["seconds"]))
 
 
-def _constants(base: Values, schedule: Schedule) -> Constants:
-    rate, steps = jnp.asarray(schedule.rate, float), jnp.asarray(schedule.steps, float)
-    return Constants(base, jnp.asarray(schedule.seed, int), steps, rate)
+def descend(
+    loop: Loop, watch: Watch, progress: Progress, keeper: Keeper, task: str, declared: Callable[[float], Quantity]
+) -> bool:
+    """Goes on until all lanes have ended, the watch says so or the user does; True if the user did.
+
+    Args:
+        declared: a loss as the user reads it.
+    Raises:
+        NotFinite: no lane has a finite loss and gradient any more.
+    """
+    kept = keeper.load(task)
+    over = False
+    if kept is not None:
+        loop.restore(_part(kept, "loop"))
+        watch.restore(_part(kept, "watch"), loop)
+        over = bool(kept["over"])
+    else:
+        over = watch.look(loop)
+    if not over and not loop.ended:
+        loop.warm()
+    saved, lowest = monotonic(), float("inf")
+    with interrupts() as interrupted:
+        while not over and not loop.ended and not interrupted():
+            border = (loop.step // watch.every + 1) * watch.every
+            fresh = loop.advance(min(loop.step + loop.count, border))
+            if loop.step == border or loop.ended:
+                over = watch.look(loop)
+            with np.errstate(invalid="ignore"):
+                mean = float(np.nanmin(fresh.mean(axis=0))) if fresh.size else lowest
+            lowest = min(lowest, mean)
+            shown = {"loss": str(declared(mean)), "best": number(declared(lowest).value), **watch.words()}
+            progress.advance(loop.step, declared(mean).value, **shown)
+            if monotonic() - saved > KEEP_SECONDS:
+                keeper.save(task, _kept(loop, watch, over))
+                saved = monotonic()
+        stopped = interrupted()
+    keeper.save(task, _kept(loop, watch, over))
+    return stopped and not over and not loop.ended
+
+
+def _kept(loop: Loop, watch: Watch, over: bool) -> dict[str, np.ndarray]:
+    parts = {"loop": loop.state(), "watch": watch.state()}
+    named = {f"{part}/{name}": value for part, state in parts.items() for name, value in state.items()}
+    return named | {"over": np.asarray(over)}
+
+
+def _part(state: State, part: str) -> Mapping[str, np.ndarray]:
+    return {name.removeprefix(f"{part}/"): value for name, value in state.items() if name.startswith(f"{part}/")}
 
 
 # ---------------------------------------------------------------- interrupts
 
 
 @contextmanager
-def _interrupts() -> Generator[Callable[[], bool]]:
+def interrupts() -> Generator[Callable[[], bool]]:
     """Within it, a first Ctrl-C sets a flag to be seen between chunks; a second one interrupts at once."""
     seen: list[int] = []
     before = signal.getsignal(signal.SIGINT) or signal.SIG_DFL

@@ -12,16 +12,17 @@ import numpy as np
 from dpl.runtime import blame, solve
 from dpl.runtime.program import Scenario
 from dpl.tasks.engine import NotFinite
-from dpl.tasks.problem import Problem, step_indices
-from dpl.tasks.result import NumericalFailure, Quantity, Sample, declared, number
+from dpl.tasks.problem import Problem
+from dpl.tasks.result import NumericalFailure, Sample, number
 from dpl.tasks.sampling import drawn, sample
+from dpl.tasks.vary import outward, quantities
 
 Values = Mapping[str, Any]
 
 
 def explain(task: str, problem: Problem, base: Values, seed: int, found: NotFinite) -> NumericalFailure:
     """The failure with the first run of its batch whose own loss or gradient is not finite."""
-    indices = step_indices(problem, seed, found.step)
+    indices = problem.met(seed, found.step)
     givens = drawn(problem.scenario, problem.pinned, seed, indices)
     losses, gradients = (np.asarray(x) for x in _each_run(problem, base, found.values, givens, indices))
     bad = ~losses if not losses.all() else ~gradients
@@ -33,7 +34,7 @@ def explain(task: str, problem: Problem, base: Values, seed: int, found: NotFini
         row = {name: value[position] for name, value in givens.items()}
         cause = _cause(problem.scenario, {**base, **found.values, **row})
     what = "the gradient" if losses.all() and not gradients.all() else "the loss"
-    params = _params(problem.scenario, found.values)
+    params = quantities(problem.free, found.values)
     return NumericalFailure(task, found.step, what, which, found.values, params, cause)
 
 
@@ -46,12 +47,8 @@ def _each_run(problem: Problem, base: Values, values: Values, givens: Values, in
         finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)]
         return jnp.isfinite(loss), jnp.all(jnp.stack(finite))
 
-    theta = problem.outward(values)
+    theta = outward(problem.free, values)
     return jax.jit(lambda runs: jax.lax.map(one, runs))((dict(givens), indices))
-
-
-def _params(scenario: Scenario, values: Values) -> dict[str, Quantity]:
-    return {p.name: declared(values[p.name], p.unit) for p in scenario.spec.params if p.name in values}
 
 
 def _cause(scenario: Scenario, values: Values) -> str | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 from dpl.runtime import solve
 from dpl.runtime.program import Program, Run
 from dpl.runtime.spec import Task
-from dpl.tasks.context import Context, setup
+from dpl.tasks.context import Context, Setup, setup
 from dpl.tasks.failure import first_not_finite
 from dpl.tasks.result import Quantity, Result, Seconds
 
@@ -40,6 +41,13 @@ def simulate(program: Program, task: Task, context: Context) -> Simulated:
         seconds=Seconds(None, perf_counter() - began),
         status="done" if run.code == solve.OK else "unended",
         notes=tuple(notes),
+        plot=task.plot,
+        runs={task.name: run} if task.plot else {},
         run=run,
         measures=measures,
     )
+
+
+def pictured(ready: Setup, task: Task, word: str = "before", found: Mapping[str, Any] | None = None) -> dict[str, Run]:
+    """The nominal run that a task is to draw, under a word; nothing if it draws nothing."""
+    return {word: ready.scenario.simulate_si({**ready.base, **(found or {})})} if task.plot else {}

@@ -5,38 +5,39 @@ What it finds becomes the program's current values, also when it is interrupted;
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import bounds
-from dpl.runtime.bounds import Bounds
-from dpl.runtime.program import Program, Scenario
-from dpl.runtime.spec import Network, Objective, Param, Task
-from dpl.tasks import engine, optimisers
-from dpl.tasks import problem as problems
+from dpl.runtime.program import Program, Run
+from dpl.runtime.spec import Network, Objective, Task
+from dpl.tasks import engine, judge, optimisers, vary, windows
 from dpl.tasks.context import Context, Setup, setup
 from dpl.tasks.failure import explain
-from dpl.tasks.result import Quantity, Result, declared
-from dpl.tasks.sampling import stream, varying
+from dpl.tasks.judge import Judge
+from dpl.tasks.problem import Constants, Problem
+from dpl.tasks.result import Quantity, Result, number
+from dpl.tasks.sampling import varying
+from dpl.tasks.simulate import pictured
 
 BATCH, STEPS = 64, 1_000
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Trained(Result):
-    """`losses` (in `unit`) are those of each step, of the best start; `found` are the varied params."""
+    """`losses` (in `unit`) are those of each step, of the start that is kept; `found` are the varied numbers."""
 
     objective: str
     losses: np.ndarray
     unit: str
     kept: int
-    """The step whose values are kept"""
+    """The step whose values are kept: the best on the runs that decide"""
+    judged: Quantity
+    """The objective there, on the runs that decide"""
+    judged_on: int
+    """How many runs decide"""
     found: Mapping[str, Quantity]
     networks: tuple[str, ...]
     """The names of the varied networks"""
@@ -62,56 +63,81 @@ def train(program: Program, task: Task, context: Context) -> Trained:
     ready = setup(program, task, context)
     descent, chosen = optimisers.descent(task.method)
     plan = counts(task, ready)
-    limits = varied(ready.scenario, task)
-    pinned = ready.pinned - {name for name, _ in limits}
-    problem = problems.problem(
-        ready.scenario, task.objective, limits, descent, plan.batch, plan.samples, plan.starts, pinned
-    )
-    starts = [start(ready, task, limits, k) for k in range(plan.starts)]
-    schedule = engine.Schedule(plan.steps, descent.rate, ready.seed)
-    context.progress.begin(f"train {task.name}", plan.steps)
+    free = vary.freedoms(ready.scenario, task)
+    pinned = ready.pinned | {f.name for f in free}
+    problem = Problem(ready.scenario, task.objective, free, descent.rule, plan.batch, plan.samples, plan.starts, pinned)
+    constants = Constants(ready.base, np.asarray(ready.seed), np.asarray(plan.steps, float), descent.numbers)
+    iteration: Any = problem
+    if task.window is not None:
+        iteration, constants = windows.windowed(problem, constants, task.window, ready)
+    title = f"train {task.name}"
+    before = pictured(ready, task)
+    context.progress.begin(title, plan.steps)
     try:
-        found = engine.minimise(problem, starts, ready.base, schedule, context.progress)
+        loop = engine.Loop(iteration, vary.starts(ready, task, free, plan.starts, ready.base), constants, plan.steps)
+        every = max(1, plan.steps // judge.LOOKS)
+        standard = judge.standard(ready.scenario, task.objective, task.until, free, pinned, plan.samples)
+        watch = Judge(standard, ready.base, ready.seed, plan.samples, every)
+        interrupted = engine.descend(loop, watch, context.progress, context.keeper, task.name, watch.declared)
     except engine.NotFinite as failure:
-        raise explain(f"train {task.name}", problem, ready.base, ready.seed, failure) from None
+        raise explain(title, problem, ready.base, ready.seed, failure) from None
     finally:
         context.progress.end()
-    ready.keep(found.values)
-    return _result(task, ready, task.objective, found, plan, chosen + plan.defaults)
+    ready.keep(watch.best.values)
+    return _result(task, ready, task.objective, loop, watch, plan, chosen + plan.defaults, interrupted, before)
 
 
 def _result(
-    task: Task, ready: Setup, objective: Objective, found: engine.Minimum, plan: Plan, defaults: tuple[str, ...]
+    task: Task,
+    ready: Setup,
+    objective: Objective,
+    loop: engine.Loop,
+    watch: Judge,
+    plan: Plan,
+    defaults: tuple[str, ...],
+    interrupted: bool,
+    before: dict[str, Run],
 ) -> Trained:
-    units = {p.name: p.unit for p in ready.scenario.spec.params}
+    free, best = watch.standard.free, watch.best
+    sign = -1.0 if objective.maximize else 1.0
     return Trained(
         kind=task.kind,
         name=task.name,
         scenario=task.scenario,
         seed=ready.seed,
-        seconds=found.seconds,
-        status="interrupted" if found.interrupted else "done",
+        seconds=loop.seconds,
+        status="interrupted" if interrupted else "done",
         defaults=defaults,
-        notes=_notes(found, plan),
+        notes=_notes(task, loop, watch, plan),
+        plot=task.plot,
+        runs=before | pictured(ready, task, "after", best.values),
         objective=objective.text,
-        losses=found.losses / objective.unit.scale,
+        losses=sign * loop.losses[:, best.lane] / objective.unit.scale,
         unit=objective.unit.text,
-        kept=found.kept,
-        found={name: declared(value, units[name]) for name, value in found.values.items() if name in units},
-        networks=tuple(name for name in found.values if name not in units),
+        kept=best.step,
+        judged=watch.declared(best.loss),
+        judged_on=watch.standard.runs,
+        found=vary.quantities(free, best.values),
+        networks=tuple(f.name for f in free if isinstance(f.declaration, Network)),
         params=ready.scenario.params,
     )
 
 
-def _notes(found: engine.Minimum, plan: Plan) -> tuple[str, ...]:
-    notes: list[str] = []
-    if found.kept < found.losses.size:
-        notes.append(f"the loss rose: kept the values after step {found.kept:_}")
+def _notes(task: Task, loop: engine.Loop, watch: Judge, plan: Plan) -> tuple[str, ...]:
+    best, notes = watch.best, list[str]()
+    if watch.reached:
+        notes.append(f"`until {task.until.text if task.until else ''}` holds after step {loop.step:_}")
+    elif best.step < loop.step:
+        after = f"after step {best.step:_}" if best.step else "from before the first step"
+        notes.append(f"the values {after} are the best and are kept")
     if plan.starts > 1:
-        notes.append(f"start {found.start + 1} of {plan.starts} was the best")
-    if found.unended:
-        runs = found.losses.size * plan.batch * plan.starts
-        notes.append(f"{found.unended:_} of {runs:_} runs did not end well")
+        ended = ", ".join(number(watch.declared(x).value) for x in watch.latest)
+        notes.append(f"start {best.lane + 1} of {plan.starts} was the best; they ended at {ended}")
+    notes += vary.at_bounds(watch.standard.free, best.values)
+    unended = int(np.asarray(loop.carry.unended))
+    if unended:
+        runs = loop.step * plan.batch * plan.starts
+        notes.append(f"{unended:_} of {runs:_} runs did not end well")
     return tuple(notes)
 
 
@@ -133,41 +159,3 @@ def counts(task: Task, ready: Setup) -> Plan:
         steps = STEPS
         defaults.append(f"steps {steps:_}")
     return Plan(batch, steps, samples, said.get("starts", 1), tuple(defaults))
-
-
-def varied(scenario: Scenario, task: Task) -> tuple[tuple[str, Bounds | None], ...]:
-    """What the task varies with its bounds: those of the declaration, narrowed by the task's; None for a network."""
-    params = {p.name: p for p in scenario.spec.params}
-    known = params.keys() | {n.name for n in scenario.spec.networks}
-    if unknown := [v.name for v in task.vary if v.name not in known]:
-        raise ValueError(f"{task.name} varies {', '.join(unknown)}, which {scenario.spec.name} does not have")
-    return tuple((v.name, bounds.of(params[v.name], v.low, v.high) if v.name in params else None) for v in task.vary)
-
-
-def start(ready: Setup, task: Task, limits: tuple[tuple[str, Bounds | None], ...], k: int) -> dict[str, Any]:
-    """Where start `k` begins [SI]: the first where the task says, all others at random."""
-    how = task.start if k == 0 else "random"
-    if how == "current":
-        return {name: ready.base[name] for name, _ in limits}
-    spec = ready.scenario.spec
-    declarations: dict[str, Param | Network] = {d.name: d for d in (*spec.params, *spec.networks)}
-    seed = stream(ready.seed, f"start {k}")
-    values: dict[str, Any] = {}
-    for name, limit in limits:
-        fresh = ready.program.fresh(declarations[name], ready.seed if how == "fresh" else seed)
-        values[name] = ready.base[name] if fresh is None else fresh
-        if how == "random" and limit is not None:
-            key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
-            values[name] = _anywhere(limit, values[name], key)
-    return values
-
-
-def _anywhere(limit: Bounds, value: Any, key: Any) -> Any:
-    """A value drawn evenly between both bounds (on a log scale if it has one); if one is open, near the present one."""
-    shape = jnp.shape(value)
-    if limit.low is None or limit.high is None:
-        return limit.inward(limit.outward(value) + jax.random.normal(key, shape))
-    share = jax.random.uniform(key, shape)
-    if limit.log:
-        return jnp.exp(jnp.log(limit.low) + share * (jnp.log(limit.high) - jnp.log(limit.low)))
-    return limit.low + share * (limit.high - limit.low)

@@ -6,17 +6,14 @@ A run that does not end well fails the task, whatever its numbers; a comparison 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any
 
 import numpy as np
 
 from dpl.runtime.program import Program, Scenario
 from dpl.runtime.solve import STATUS
 from dpl.runtime.spec import Comparison, Task
+from dpl.tasks.comparison import holds
 from dpl.tasks.context import Context, setup
 from dpl.tasks.result import Quantity, Result, Sample, declared
 from dpl.tasks.sampling import Evaluated, evaluate, sample, stream, varying
@@ -24,15 +21,6 @@ from dpl.tasks.sampling import Evaluated, evaluate, sample, stream, varying
 SAMPLES = 1_000
 SHOWN = 5
 """So many failing runs are returned of each kind; all are counted"""
-
-COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +91,12 @@ def _defaults(task: Task, samples: int, different: bool) -> tuple[str, ...]:
 def check(expectation: Comparison, scenario: Scenario, found: Evaluated) -> Checked:
     """One expectation on all runs; one that is no comparison is a truth value."""
     operands = [np.asarray(x) for x in expectation.operands(found.results)]
-    holds = reduce(np.logical_and, _comparisons(expectation.ops, operands) or [operands[0].astype(bool)])
-    failing = np.flatnonzero(~holds) if expectation.per_run else np.empty(0, int)
+    found_to_hold = holds(expectation.ops, operands)
+    failing = np.flatnonzero(~found_to_hold) if expectation.per_run else np.empty(0, int)
     scaled = [np.asarray(x, dtype=float) / expectation.unit.scale for x in operands]
     return Checked(
         text=expectation.text,
-        holds=bool(holds.all()),
+        holds=bool(np.all(found_to_hold)),
         ops=expectation.ops,
         operands=tuple(_ends(x) for x in scaled),
         unit=expectation.unit.text,
@@ -122,10 +110,6 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
     """The lowest and highest over the runs that have a value."""
     known = values[~np.isnan(values)] if values.ndim else values
     return (float(known.min()), float(known.max())) if known.size else (math.nan, math.nan)
-
-
-def _comparisons(ops: tuple[str, ...], operands: list[np.ndarray]) -> list[np.ndarray]:
-    return [COMPARE[op](a, b) for op, a, b in zip(ops, operands, operands[1:], strict=False)]
 
 
 def _failing(

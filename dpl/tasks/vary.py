@@ -1,0 +1,140 @@
+"""What a task varies: params, networks, givens and freed lets, with their bounds and where they start."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dpl.runtime import bounds
+from dpl.runtime.bounds import Bounds
+from dpl.runtime.program import Scenario
+from dpl.runtime.spec import Free, Given, Network, Param, Task
+from dpl.tasks.context import Setup
+from dpl.tasks.result import Quantity, declared
+from dpl.tasks.sampling import stream
+
+Declaration = Param | Network | Given | Free
+
+AT_BOUND = 1e-3
+"""So near to a bound, as a share of the interval, a value counts as lying on it"""
+
+
+@dataclass(frozen=True)
+class Freedom:
+    """One thing that varies. `bounds` is None for a network, whose weights have none; `each`: one value per run."""
+
+    declaration: Declaration
+    bounds: Bounds | None
+    each: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.declaration.name
+
+    def outward(self, value: Any) -> Any:
+        """Free numbers from SI values."""
+        return self.bounds.outward(value) if self.bounds else value
+
+    def inward(self, free: Any) -> Any:
+        """SI values from free numbers."""
+        return self.bounds.inward(free) if self.bounds else free
+
+
+Freedoms = tuple[Freedom, ...]
+
+
+def freedoms(scenario: Scenario, task: Task) -> Freedoms:
+    """What the task varies, within the bounds of the declarations, narrowed by the task's own."""
+    spec = scenario.spec
+    known: dict[str, Declaration] = {d.name: d for d in (*spec.params, *spec.networks, *spec.givens, *spec.free)}
+    if unknown := [v.name for v in task.vary if v.name not in known]:
+        raise ValueError(f"{task.name} varies {', '.join(unknown)}, which {scenario.spec.name} does not have")
+    return tuple(Freedom(known[v.name], _bounds(known[v.name], v.low, v.high), v.each) for v in task.vary)
+
+
+def _bounds(declaration: Declaration, low: float | None, high: float | None) -> Bounds | None:
+    return None if isinstance(declaration, Network) else bounds.of(declaration, low, high)
+
+
+def inward(free: Freedoms, theta: Mapping[str, Any]) -> dict[str, Any]:
+    """SI values from free numbers."""
+    return {f.name: f.inward(theta[f.name]) for f in free}
+
+
+def outward(free: Freedoms, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Free numbers from SI values."""
+    return {f.name: f.outward(values[f.name]) for f in free}
+
+
+# ---------------------------------------------------------------- where it starts
+
+
+def starts(ready: Setup, task: Task, free: Freedoms, count: int, current: Mapping[str, Any]) -> Any:
+    """The SI values at which `count` starts begin, stacked: the first where the task says, the others at random."""
+    each = [start(ready, task, free, k, current) for k in range(count)]
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf, float) for leaf in leaves]), *each)
+
+
+def start(ready: Setup, task: Task, free: Freedoms, k: int, current: Mapping[str, Any]) -> dict[str, Any]:
+    """Where start `k` begins; `current` [SI] is where the task goes on from."""
+    how = task.start if k == 0 else "random"
+    if how == "current":
+        return {f.name: current[f.name] for f in free}
+    seed = stream(ready.seed, f"start {k}")
+    return {f.name: _started(ready, f, how, seed, current[f.name]) for f in free}
+
+
+def _started(ready: Setup, free: Freedom, how: str, seed: int, current: Any) -> Any:
+    value = current
+    if isinstance(free.declaration, Param | Network):
+        fresh = ready.program.fresh(free.declaration, ready.seed if how == "fresh" else seed)
+        value = current if fresh is None else np.broadcast_to(fresh, np.shape(current)) if free.bounds else fresh
+    if how == "random" and free.bounds is not None:
+        key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(free.name.encode()))
+        return anywhere(free.bounds, value, key)
+    return value
+
+
+def anywhere(limit: Bounds, value: Any, key: Any) -> Any:
+    """A value drawn evenly between both bounds (on a log scale if it has one); if one is open, near the present one."""
+    shape = jnp.shape(value)
+    if limit.low is None or limit.high is None:
+        return limit.inward(limit.outward(value) + jax.random.normal(key, shape))
+    share = jax.random.uniform(key, shape)
+    if limit.log:
+        return jnp.exp(jnp.log(limit.low) + share * (jnp.log(limit.high) - jnp.log(limit.low)))
+    return limit.low + share * (limit.high - limit.low)
+
+
+# ---------------------------------------------------------------- what was found
+
+
+def quantities(free: Freedoms, values: Mapping[str, Any]) -> dict[str, Quantity]:
+    """The numbers found, in declared units."""
+    numbers = (f.declaration for f in free)
+    return {d.name: declared(values[d.name], d.unit) for d in numbers if not isinstance(d, Network)}
+
+
+def at_bounds(free: Freedoms, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """In words, what lies on a bound."""
+    return tuple(word for f in free if f.bounds for word in _at_bound(f, f.bounds, np.asarray(values[f.name])))
+
+
+def _at_bound(free: Freedom, limit: Bounds, value: np.ndarray) -> Sequence[str]:
+    assert not isinstance(free.declaration, Network)
+    words: list[str] = []
+    for side, end, other in (("lower", limit.low, limit.high), ("upper", limit.high, limit.low)):
+        if end is None:
+            continue
+        scale = abs(other - end) if other is not None else limit.scale
+        near = np.abs(value - end) <= AT_BOUND * scale
+        if near.any():
+            where = f" in {int(near.sum()):_} of {near.size:_} places" if near.size > 1 else ""
+            words.append(f"{free.name} lies at its {side} bound of {declared(end, free.declaration.unit)}{where}")
+    return words
