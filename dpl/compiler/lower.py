@@ -163,7 +163,7 @@ class _Lowering:
     ) -> None:
         """A function of what `known` and `fixed` hold; of those called at every step the invariants are hoisted."""
         returns = ir.mapped_leaves(returns, self.causal.aliased)
-        body = _slice(statements or self.causal.statements, ir.leaves(returns), {*known, *self.timing.fixed})
+        body = sliced(statements or self.causal.statements, ir.leaves(returns), {*known, *self.timing.fixed})
         if "time" in arguments:
             body = [ir.mapped(s, self.hoisting.hoist) for s in body]
             returns = ir.mapped_leaves(returns, self.hoisting.hoist)
@@ -226,7 +226,7 @@ class _Lowering:
 
     def statements_of(self, values: list[Expr]) -> list[ir.Statement]:
         known = {*self.timing.instant, *self.timing.fixed}
-        return _slice(self.causal.statements, map(self.causal.aliased, values), known)
+        return sliced(self.causal.statements, map(self.causal.aliased, values), known)
 
     def jumps(self, values: list[Expr]) -> None:
         """The times at which a comparison of the time with what is fixed changes: a solver begins anew there."""
@@ -296,7 +296,7 @@ class _Lowering:
         known = {*self.timing.fixed, *(a.target for a in hoisted), *keys}
         wanted = tuple(dict.fromkeys(s for f in self.raw.values() for s in by_name(f.reads() & known)))
         inputs = {*self.timing.inputs, *keys}
-        body = _slice((*self.causal.statements, *hoisted), wanted, inputs)
+        body = sliced((*self.causal.statements, *hoisted), wanted, inputs)
         read = {r for s in body for r in ir.reads(s)} | set(wanted)
         keys |= {self.translator.symbol(v): v.path for v in self.system.variables if v.kind in ("param", "given")}
         keys |= {weights_of(path): path for path in self.translator.networks}
@@ -315,7 +315,7 @@ class _Lowering:
         self.raw = {"fixed": ir.Function("fixed", doc, ("values",), (), lookups, tuple(body), wanted), **self.raw}
 
 
-def _slice(statements: Statements, exprs: Iterable[Expr], known: set[Symbol]) -> list[ir.Statement]:
+def sliced(statements: Statements, exprs: Iterable[Expr], known: set[Symbol]) -> list[ir.Statement]:
     """The statements that the expressions need beyond what is known, in order."""
     needed = free(exprs) - known
     chosen: list[ir.Statement] = []

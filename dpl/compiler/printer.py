@@ -103,7 +103,11 @@ class Printer:
         if not below:
             return top, _PRODUCT
         bottom = "*".join(self.text(f, _SIGN) for f in sorted(below, key=_factor_order))
-        return f"{top}/{bottom}" if len(below) == 1 else f"{top}/({bottom})", _PRODUCT
+        return self.quotient(expr, top, bottom if len(below) == 1 else f"({bottom})")
+
+    def quotient(self, expr: Expr, top: str, bottom: str) -> tuple[str, int]:
+        """The text of `expr`, which divides the one by the other."""
+        return f"{top}/{bottom}", _PRODUCT
 
     def power(self, expr: Expr) -> tuple[str, int]:
         base, exponent = expr.base, expr.exp
@@ -112,7 +116,7 @@ class Printer:
         if exponent == sp.Rational(1, 2):
             return f"dpl.sqrt({self.text(base)})", _ATOM
         if _negative(exponent):
-            return f"1/{self.text(sp.Pow(base, -exponent), _SIGN)}", _PRODUCT
+            return self.quotient(expr, "1", self.text(sp.Pow(base, -exponent), _SIGN))
         if exponent.is_Integer:
             return f"{self.text(base, _ATOM)}**{exponent}", _POWER
         if base.is_Symbol and exponent == sp.Rational(3, 2):

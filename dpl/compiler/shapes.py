@@ -20,7 +20,7 @@ def shaped(statements: Iterable[ir.Statement], translator: Translator) -> tuple[
     Raises:
         CompileError: an equation cannot determine the arrays that it is solved for.
     """
-    shapes = _Shapes(translator)
+    shapes = Shapes(translator)
     problems: list[Diagnostic] = []
     result: list[ir.Statement] = []
     for statement in statements:
@@ -34,7 +34,7 @@ def shaped(statements: Iterable[ir.Statement], translator: Translator) -> tuple[
     return tuple(result)
 
 
-def _spread(statement: ir.Statement, shapes: _Shapes) -> ir.Statement:
+def _spread(statement: ir.Statement, shapes: Shapes) -> ir.Statement:
     match statement:
         case ir.Assign(target, value, origin):
             return ir.Assign(target, _full(value, shapes.of_symbol(target), shapes), origin)
@@ -45,13 +45,13 @@ def _spread(statement: ir.Statement, shapes: _Shapes) -> ir.Statement:
             return statement
 
 
-def _full(value: Expr, shape: Shape, shapes: _Shapes) -> Expr:
+def _full(value: Expr, shape: Shape, shapes: Shapes) -> Expr:
     if not shape or shapes.of(value) == shape or function_name(value) == "full":
         return value
     return opaque("full")(value, *map(sp.Integer, shape))
 
 
-def _unsolvable(statement: ir.Statement, shapes: _Shapes) -> Diagnostic | None:
+def _unsolvable(statement: ir.Statement, shapes: Shapes) -> Diagnostic | None:
     """Arrays are solved for one at a time, or up to three of one shape together, element by element."""
     targets = ir.targets(statement)
     wanted = [shapes.of_symbol(t) for t in targets]
@@ -69,7 +69,7 @@ def _unsolvable(statement: ir.Statement, shapes: _Shapes) -> Diagnostic | None:
     return None
 
 
-class _Shapes:
+class Shapes:
     """Shapes in one system, by symbol and by expression."""
 
     def __init__(self, translator: Translator):
@@ -85,6 +85,10 @@ class _Shapes:
     def of_symbol(self, symbol: Symbol) -> Shape:
         quantity = self.translator.quantities.get(symbol)
         return quantity[0].shape if quantity else self._named.get(symbol, ())
+
+    def learn(self, symbol: Symbol, shape: Shape) -> None:
+        """The shape of a symbol that is no quantity of the text."""
+        self._named[symbol] = shape
 
     def of(self, expr: Expr) -> Shape:
         if expr.is_Symbol:
