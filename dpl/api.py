@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpl import language
-from dpl.language.diagnostics import CompileError
+from dpl.language.diagnostics import CompileError, Diagnostic
 from dpl.language.source import Source
+from dpl.results import params
+from dpl.results.folder import Folder, exactly
 from dpl.results.progress import progress
+from dpl.results.record import Asked, Record
 from dpl.runtime import program as runtime
 from dpl.tasks.result import NumericalFailure
 from dpl.tasks.run import AnyResult, run_tasks
@@ -22,8 +26,18 @@ __all__ = ["CompileError", "NumericalFailure", "Program", "compile", "load", "pr
 class Program(runtime.Program):
     """A compiled file: `scenarios`, `tasks` and the current `values`, which tasks change."""
 
+    sources: tuple[Source, ...] = ()
+    """The texts that it was read from"""
+    warnings: tuple[Diagnostic, ...] = ()
+
     def run(
-        self, *names: str, quiet: bool = True, seed: int | None = None, settings: dict[str, Any] | None = None
+        self,
+        *names: str,
+        quiet: bool = True,
+        seed: int | None = None,
+        settings: dict[str, Any] | None = None,
+        out: str | os.PathLike[str] | None = None,
+        start_from: str | os.PathLike[str] | None = None,
     ) -> dict[str, AnyResult]:
         """The results of all tasks by name, or of the named ones and what they need.
 
@@ -31,12 +45,22 @@ class Program(runtime.Program):
             quiet: show no progress.
             seed: rules over the seeds of the text.
             settings: SI values by dotted name that rule over those of the text.
+            out: a folder for what `dpl run` leaves behind; nothing is written without one.
+            start_from: the folder of a run whose params and networks to start from.
         Raises:
-            ValueError: no such task or setting.
+            ValueError: no such task or setting; a folder that cannot be written, or a run of another model.
             NumericalFailure: a loss or gradient is not finite; the values are as before that task.
         """
-        results = run_tasks(self, names, seed=seed, settings=settings, progress=progress(quiet))
-        return {result.name: result for result in results}
+        if start_from is not None:
+            params.start_from(self, Path(start_from) / params.ARRAYS, os.fspath(start_from))
+        if out is None:
+            results = run_tasks(self, names, seed=seed, settings=settings, progress=progress(quiet))
+            return {result.name: result for result in results}
+        file = (self.sources[0].path or "") if self.sources else ""
+        asked = Asked(self.name, file, names, seed, settings or {}, network_seed=self.seed)
+        with Folder(exactly(Path(out)), params.source_hash(self)) as folder:
+            record = Record(folder, self, asked, self.sources)
+            return {result.name: result for result in record.run(progress(quiet))}
 
 
 def load(path: str | os.PathLike[str], seed: int = 0) -> Program:
@@ -55,4 +79,6 @@ def program(model: CheckedModel, seed: int = 0) -> Program:
 
     source = compile_model(model).source
     namespace = runtime.execute(source, model.file.source.name)
-    return Program(namespace["MODULE"], source, seed, namespace)
+    made = Program(namespace["MODULE"], source, seed, namespace)
+    made.sources, made.warnings = model.sources, model.warnings
+    return made

@@ -8,6 +8,7 @@ from hypothesis import settings
 os.environ["JAX_ENABLE_X64"] = "1"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
+os.environ["DPL_NO_CACHE"] = "1"
 
 settings.register_profile("dpl", deadline=None)  # a first compilation takes seconds
 settings.load_profile("dpl")

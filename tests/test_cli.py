@@ -12,14 +12,20 @@ from typing import Any
 
 import pytest
 
-from dpl.cli import diagnose
-from dpl.cli import run as run_command
+from dpl.cli import diagnose, ready
 from dpl.cli.codes import BROKEN_PIPE, DONE, FAILED, INTERRUPTED, NUMERICAL, WRONG
 from dpl.cli.main import main
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.source import Source, Span
 
-HEAVY = ("jax", "sympy", "rich", "lark", "numpy", "optax", "diffrax")
+HEAVY = ("jax", "sympy", "rich", "lark", "numpy", "optax", "diffrax", "matplotlib", "safetensors")
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
+    """Runs are saved under the working directory."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("work"))
+
 
 compiler = pytest.mark.skipif(find_spec("dpl.compiler.driver") is None, reason="the compiler is not there yet")
 
@@ -146,7 +152,7 @@ def hand_written(monkeypatch: pytest.MonkeyPatch, *tasks: Any, **pieces: Any) ->
         **given,
     )
     program = Program(Module("bowl", "", (bowl,), tasks, "0"))
-    monkeypatch.setattr(run_command, "_compiled", lambda arguments: (program, {}, ()))
+    monkeypatch.setattr(ready, "compiled", lambda file, settings, seed: (program, {}))
 
 
 def learn(steps: int = 300, rate: float = 0.2) -> Any:
@@ -223,7 +229,7 @@ def test_an_interrupt_is_130_and_keeps_what_it_has(monkeypatch: pytest.MonkeyPat
     from dpl.tasks.result import Silent
 
     class Pressed(Silent):
-        def advance(self, done: int, **shown: str) -> None:
+        def advance(self, done: int, value: float | None = None, **shown: str) -> None:
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(progress, "progress", lambda quiet: Pressed())
@@ -257,10 +263,10 @@ def test_what_was_chosen_is_said_unless_quiet(monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_a_wrong_model_is_2_on_stderr_or_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def wrong(arguments: Any) -> Any:
+    def wrong(*_: Any) -> Any:
         raise problem()
 
-    monkeypatch.setattr(run_command, "_compiled", wrong)
+    monkeypatch.setattr(ready, "compiled", wrong)
     assert main(["run", "spring.dpl"]) == WRONG
     shown = capsys.readouterr()
     assert shown.out == "" and "error[unknown-name]" in shown.err and "spring.dpl:2:7" in shown.err
@@ -295,7 +301,7 @@ def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch):
     lines.begin("train learn", 1000)
     for step in range(0, 1000, 10):
         clock.now += 0.125
-        lines.advance(step, loss="0.5")
+        lines.advance(step, 0.5, loss="0.5")
     assert stream.getvalue().splitlines() == [
         "train learn: 390/1_000, loss 0.5, 80/s, 8 s left",
         "train learn: 790/1_000, loss 0.5, 80/s, 3 s left",
@@ -350,7 +356,7 @@ def test_a_text_runs_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert train["params"]["x"]["value"] == pytest.approx(3.0, abs=0.05) and verify["status"] == "done"
     assert main(["run", str(file), "deeper"]) == FAILED
     assert main(["run", str(file), "look", "--out", str(tmp_path / "out")]) == DONE
-    assert (tmp_path / "out" / "look.csv").read_text().startswith("time")
+    assert (tmp_path / "out" / "trajectories" / "look.csv").read_text().startswith("time")
 
 
 @compiler

@@ -108,11 +108,12 @@ TIMING = re.compile(r"(compiled in|ran) [\d.]+ s")
 
 @cache
 def console(command: str) -> str:
-    """What a `dpl` command writes on standard output and standard error, progress left out."""
+    """What a `dpl` command writes on standard output and standard error, progress left out; runs are not saved."""
     from dpl.cli.main import main
 
     program, *arguments = command.split()
     assert program == "dpl"
+    arguments += ["--no-save"] if arguments[:1] == ["run"] else []
     output, errors = io.StringIO(), io.StringIO()
     with redirect_stdout(output), redirect_stderr(errors):
         main(arguments)

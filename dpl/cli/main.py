@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dpl.cli import check, emit, run, show
+from dpl.cli import check, emit, run, runs, show
 from dpl.cli.codes import BROKEN_PIPE, DONE, INTERRUPTED, WRONG
 from dpl.version import __version__
 
@@ -19,6 +19,7 @@ EPILOG = """exit codes:
   1    a `verify` failed
   2    the model or the command line is wrong
   3    a number that is not finite stopped a task, or a run did not end well
+  4    done, but not all of it could be saved
   130  interrupted
 """
 
@@ -61,6 +62,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         arguments.tasks = [*arguments.tasks, *rest]
+    arguments.line = list(sys.argv[1:] if argv is None else argv)
     return arguments
 
 
@@ -80,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, check, show, emit):
+    for command in (run, runs, check, show, emit):
         command.add(commands)
     return parser
 

@@ -14,7 +14,7 @@ from typing import Literal
 from dpl.language import syntax
 from dpl.language.builtins import MethodRow
 from dpl.language.diagnostics import Diagnostic
-from dpl.language.source import Span
+from dpl.language.source import Source, Span
 from dpl.language.units import PURE, Dimension, Unit
 
 
@@ -314,3 +314,5 @@ class CheckedModel:
     """Each model of the file by itself, for `show`"""
     tasks: tuple[TaskUse, ...]
     warnings: tuple[Diagnostic, ...] = ()
+    sources: tuple[Source, ...] = ()
+    """Every text that it was read from, the file's own first"""

@@ -48,7 +48,8 @@ def check_source(source: Source) -> CheckedModel:
             check_task(task, tasks[:i], problems)
     if _errors(problems):
         raise CompileError(_once(problems))
-    return CheckedModel(file, systems, models, tuple(tasks), tuple(_once(problems)))
+    sources = tuple(f.source for f in space.files())
+    return CheckedModel(file, systems, models, tuple(tasks), tuple(_once(problems)), sources)
 
 
 class Problems(list[Diagnostic]):

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+from dpl.cache import folder as cache_folder
+
 FORMAT = 1  # of the cached file: count up when `Tables` or `_generate` change
 
 
@@ -76,12 +78,8 @@ def _grammar_path() -> Path:
 def _cache_path(grammar: str) -> Path | None:
     """Where the tables of this grammar are kept; None if this user has no home."""
     key = hashlib.sha256(f"{FORMAT}\n{sys.version_info[:2]}\n{grammar}".encode()).hexdigest()[:24]
-    root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    try:
-        default = "Library/Caches" if sys.platform == "darwin" else ".cache"
-        return (Path(root) if root else Path.home() / default) / "dpl" / f"grammar-{key}.json"
-    except RuntimeError:
-        return None
+    folder = cache_folder()
+    return folder / f"grammar-{key}.json" if folder else None
 
 
 def _read(path: Path) -> Tables | None:

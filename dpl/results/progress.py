@@ -1,8 +1,14 @@
-"""One live bar on a terminal, a plain line now and then elsewhere; both on standard error: output stays clean."""
+"""One live bar with the course of the loss on a terminal, a plain line now and then elsewhere.
+
+Both are on standard error: output stays clean.
+"""
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from time import monotonic
 from typing import Any, TextIO
 
@@ -17,6 +23,24 @@ def progress(quiet: bool) -> Progress:
     if quiet:
         return Silent()
     return Bar(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)
+
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+COLUMNS = 20
+"""The width of the course of the loss"""
+
+
+def sparkline(values: Sequence[float], columns: int = COLUMNS) -> str:
+    """Numbers as blocks, lowest to highest, on a log scale if all are positive; long ones by means of equal parts."""
+    known = [value for value in values if math.isfinite(value)]
+    count = min(columns, len(known))
+    borders = [len(known) * i // count for i in range(count + 1)] if count else [0]
+    means = [sum(known[a:b]) / (b - a) for a, b in pairwise(borders)]
+    if means and min(means) > 0:
+        means = [math.log(mean) for mean in means]
+    low, high = (min(means), max(means)) if means else (0.0, 0.0)
+    span = high - low or 1.0
+    return "".join(BLOCKS[round((len(BLOCKS) - 1) * (mean - low) / span)] for mean in means)
 
 
 def words(shown: dict[str, str]) -> str:
@@ -61,7 +85,7 @@ def _pace(first: tuple[float, int], now: float, done: int, total: int) -> str:
 
 
 class Bar:
-    """A bar that is gone when its task ends."""
+    """A bar that is gone when its task ends: steps, the course of the loss, what is shown, pace and time left."""
 
     def __init__(self, stream: TextIO):
         self.stream = stream
@@ -69,28 +93,37 @@ class Bar:
         self.task: Any = None
         self.first: tuple[float, int] | None = None
         self.total = 0
+        self.values: list[float] = []
 
     def begin(self, title: str, total: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+        from rich.table import Column
 
+        whole, cut = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", table_column=whole),
             BarColumn(bar_width=12),
             TaskProgressColumn(),
-            TextColumn("{task.fields[shown]}"),
+            TextColumn("[blue]{task.fields[line]}", table_column=whole),
+            TextColumn("{task.fields[shown]}", markup=False, table_column=cut),
         )
-        self.live = Progress(*columns, console=Console(file=self.stream), transient=True, refresh_per_second=5)
+        self.live = Progress(
+            *columns, console=Console(file=self.stream), transient=True, refresh_per_second=5, expand=True
+        )
         self.live.start()
-        self.first, self.total = None, total
-        self.task = self.live.add_task(title, total=total, shown="compiling")
+        self.first, self.total, self.values = None, total, []
+        self.task = self.live.add_task(title, total=total, shown="compiling", line="")
 
     def advance(self, done: int, value: float | None = None, **shown: str) -> None:
         now = monotonic()
         if self.first is None:
             self.first = now, done
+        if value is not None:
+            self.values.append(value)
         parts = [words(shown), _pace(self.first, now, done, self.total)]
-        self.live.update(self.task, completed=done, shown=", ".join(part for part in parts if part))
+        told = ", ".join(part for part in parts if part)
+        self.live.update(self.task, completed=done, shown=told, line=sparkline(self.values))
 
     def end(self) -> None:
         self.live.stop()

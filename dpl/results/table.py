@@ -29,9 +29,13 @@ def show(blocks: Iterable[Block], stream: TextIO) -> None:
     """Writes a report, as suits the stream."""
     if stream.isatty() and "NO_COLOR" not in os.environ:
         return _on_terminal(blocks, stream)
-    for block in blocks:
-        for line in [block] if isinstance(block, str) else aligned(block):
-            print(line, file=stream)
+    for line in lines(blocks):
+        print(line, file=stream)
+
+
+def lines(blocks: Iterable[Block]) -> list[str]:
+    """A report in plain text."""
+    return [line for block in blocks for line in ([block] if isinstance(block, str) else aligned(block))]
 
 
 def aligned(table: Table) -> list[str]:
