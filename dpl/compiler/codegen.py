@@ -7,20 +7,23 @@ except into string literals.
 from __future__ import annotations
 
 import hashlib
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import Any, cast
 
 from dpl.compiler import declarations, ir
-from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, by_name, free, function_name, opaque, weights_of
+from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, by_name, free, function_name, number, opaque, weights_of
 from dpl.compiler.literals import WIDTH, Code, Make, assigned, quoted
 from dpl.compiler.lower import Lowered
 from dpl.compiler.names import Names, identifier, symbol_names
 from dpl.compiler.printer import Printer
 from dpl.compiler.simplify import share
 from dpl.compiler.symbolic import Translator
-from dpl.language.check import Structure
-from dpl.language.model import CheckedModel, NetworkUse, Scope, TaskUse
+from dpl.language import syntax
+from dpl.language.balance import Structure
+from dpl.language.goals import over_runs
+from dpl.language.model import CheckedModel, Comparison, NetworkUse, Square, System, TaskUse
 
 
 def generate(model: CheckedModel, scenarios: Sequence[Lowered], version: str) -> str:
@@ -109,21 +112,9 @@ class _Module:
 
     def task(self, task: TaskUse) -> list[str]:
         name = self.task_names[task.item.name]
-        lines: list[str] = []
-        objective, expectations = None, list[Code]()
-        if task.objective is not None:
-            translator, scope = _over_runs(task)
-            value = translator.expr(task.objective.value, scope)
-            if _per_run(value, set(translator.measures)):
-                value = opaque("runs_mean")(value)
-            objective = Code(self.names.unique(f"{snake(name)}_objective"))
-            lines += _over_runs_function(translator, objective.text, task.objective.value.span.origin, value)
-        for i, expectation in enumerate(task.expectations):
-            translator, scope = _over_runs(task)
-            values = tuple(translator.expr(o, scope) for o in expectation.operands)
-            expectations.append(Code(self.names.unique(f"{snake(name)}_expectation_{i + 1}")))
-            lines += _over_runs_function(translator, expectations[-1].text, expectation.span.origin, values)
-        return [*lines, "", "", *assigned(name, declarations.task(task, objective, expectations))]
+        writer = _OverRuns(self.names, snake(name), task.system) if task.system else None
+        functions = writer.functions(task) if writer else declarations.TaskFunctions(None, None, (), (), None)
+        return [*(writer.lines if writer else ()), "", "", *assigned(name, declarations.task(task, functions))]
 
 
 def _key(use: NetworkUse) -> str:
@@ -146,10 +137,63 @@ def _symbols(lowered: Lowered) -> list[Symbol]:
 # ---------------------------------------------------------------- functions over the results of all runs
 
 
-def _over_runs(task: TaskUse) -> tuple[Translator, Scope]:
-    scope = Scope("", task.system.root.item, task.system.root.file)
-    scope.names.update({m.item.name: m for m in task.system.measures})
-    return Translator(task.system, Structure(task.system), over_runs=True), scope
+class _OverRuns:
+    """Writes the functions of one task. Each has a translator of its own, so that it looks up only what it reads."""
+
+    def __init__(self, names: Names, prefix: str, system: System):
+        self.names, self.prefix, self.system = names, prefix, system
+        self.scope = over_runs(system)
+        self.lines: list[str] = []
+
+    def functions(self, task: TaskUse) -> declarations.TaskFunctions:
+        """Writes the functions of the task, and gives their names."""
+        goal = task.objective.goal.value if task.objective else None
+        squares = task.objective.squares if task.objective and task.item.kind == "optimize" else None
+        return declarations.TaskFunctions(
+            self.objective(goal) if goal else None,
+            self.residuals(squares, goal.span.origin) if squares and goal else None,
+            self.comparisons("constraint", task.constraints),
+            self.comparisons("expectation", task.expectations),
+            self.operands("until", task.until) if task.until else None,
+        )
+
+    def objective(self, goal: syntax.Expr) -> Code:
+        translator = self.translator()
+        value = translator.expr(goal, self.scope)
+        if _per_run(value, set(translator.looked_up)):
+            value = opaque("runs_mean")(value)
+        return self.write("objective", translator, goal.span.origin, value)
+
+    def residuals(self, squares: Sequence[Square], origin: str) -> Code:
+        translator = self.translator()
+        values: list[Expr] = []
+        for square in squares:
+            base = translator.squared(square) if square.measure else translator.expr(square.base.expr, self.scope)
+            values.append(number(math.sqrt(square.weight)) * base)
+        return self.write("residuals", translator, origin, tuple(values))
+
+    def comparisons(self, role: str, compared: Sequence[Comparison]) -> tuple[Code, ...]:
+        return tuple(self.operands(f"{role}_{i + 1}", c) for i, c in enumerate(compared))
+
+    def operands(self, role: str, comparison: Comparison) -> Code:
+        translator = self.translator()
+        values = tuple(translator.expr(o, self.scope) for o in comparison.operands)
+        return self.write(role, translator, comparison.span.origin, values)
+
+    def translator(self) -> Translator:
+        return Translator(self.system, Structure(self.system), over_runs=True)
+
+    def write(self, role: str, translator: Translator, origin: str, returns: Any) -> Code:
+        name = self.names.unique(f"{self.prefix}_{role}")
+        body, leaves = share([], ir.leaves(returns))
+        measures = by_name(translator.looked_up)
+        symbols = [*measures, *(t for s in body for t in ir.targets(s))]
+        texts = symbol_names([s.name for s in symbols])
+        lookups = tuple((s, "runs", translator.looked_up[s]) for s in measures)
+        values = ir.refilled(returns, leaves)
+        function = ir.Function(name, f"from {origin}", ("runs",), (), lookups, tuple(body), values)
+        self.lines += ["", "", *_function(function, name, Printer({s: texts[s.name] for s in symbols}, {}))]
+        return Code(name)
 
 
 def _per_run(expr: Expr, measures: set[Symbol]) -> bool:
@@ -157,21 +201,6 @@ def _per_run(expr: Expr, measures: set[Symbol]) -> bool:
     if expr in measures:
         return True
     return not function_name(expr).startswith("runs_") and any(_per_run(a, measures) for a in expr.args)
-
-
-def _over_runs_function(translator: Translator, name: str, origin: str, returns: Any) -> list[str]:
-    body, leaves = share([], ir.leaves(returns))
-    measures = by_name(translator.measures)
-    texts = symbol_names([s.name for s in (*measures, *(t for s in body for t in ir.targets(s)))])
-    symbols = [*measures, *(t for s in body for t in ir.targets(s))]
-    printer = Printer({s: texts[s.name] for s in symbols}, {})
-    lookups = tuple((s, "runs", translator.measures[s].item.name) for s in measures)
-    values = ir.refilled(returns, leaves)
-    return [
-        "",
-        "",
-        *_function(ir.Function(name, f"from {origin}", ("runs",), (), lookups, tuple(body), values), name, printer),
-    ]
 
 
 # ---------------------------------------------------------------- functions

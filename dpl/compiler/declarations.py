@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from dpl.compiler.literals import Code, Make
@@ -12,17 +13,19 @@ from dpl.language.builtins import DISTRIBUTIONS
 from dpl.language.constants import constant
 from dpl.language.model import (
     Comparison,
+    FreeLet,
     Measure,
     MethodUse,
     NetworkUse,
+    Objective,
     PortType,
     RunSettings,
     Scoped,
     TaskUse,
     Variable,
 )
-from dpl.language.settings import bound_of
 from dpl.language.units import Unit
+from dpl.language.vary import ends_of
 
 # ---------------------------------------------------------------- scenarios
 
@@ -40,6 +43,8 @@ def scenario(lowered: Lowered, functions: dict[str, Code], networks: tuple[Code,
         "observed": tuple(_observed(v, lowered) for v in lowered.observed),
         "measures": tuple(_measure(m) for m in system.measures),
         **{role: functions[role] for role in ("fixed", "results", "observe")},
+        "free": tuple(_free(f) for f in system.freed.values()) or None,
+        "freed": functions.get("freed"),
     }
     if system.run is not None:
         arguments |= _dynamic(lowered, system.run, functions)
@@ -115,6 +120,23 @@ def _given(variable: Variable) -> Make:
             "distribution": distribution,
             "listed": listed,
             "origin": _origin(variable),
+        },
+    )
+
+
+def _free(found: FreeLet) -> Make:
+    ends = ends_of(found)
+    log = found.port is None and found.variable.declaration.log
+    return Make(
+        "spec.Free",
+        {
+            "name": found.path,
+            "unit": _unit(found.display),
+            "low": ends.low if ends else None,
+            "high": ends.high if ends else None,
+            "log": log or None,
+            "shape": found.shape or None,
+            "origin": found.span.origin,
         },
     )
 
@@ -217,58 +239,74 @@ def _port(port: PortType) -> Make:
 # ---------------------------------------------------------------- tasks
 
 
-def task(use: TaskUse, objective: Code | None, expectations: list[Code]) -> Make:
-    """`spec.Task`; `objective` and `expectations` name its functions."""
+@dataclass(frozen=True)
+class TaskFunctions:
+    """The names of a task's functions."""
+
+    objective: Code | None
+    residuals: Code | None
+    constraints: tuple[Code, ...]
+    expectations: tuple[Code, ...]
+    until: Code | None
+
+
+def task(use: TaskUse, functions: TaskFunctions) -> Make:
+    """`spec.Task`."""
     item = use.item
-    compared = zip(use.expectations, expectations, strict=True)
-    varied = (Make("spec.Varied", {"name": q.path, "low": q.low, "high": q.high}) for q in use.vary)
+    varied = (
+        Make("spec.Varied", {"name": q.path, "low": q.low, "high": q.high, "each": q.each or None}) for q in use.vary
+    )
     return Make(
         "spec.Task",
         {
             "kind": item.kind,
             "name": item.name,
             "doc": clean(item.doc),
-            "scenario": use.system.name,
+            "scenario": use.system.name if use.system else "",
             "settings": tuple((path, float(constant(value))) for path, value in use.settings) or None,
             "vary": tuple(varied) or None,
-            "objective": _objective(use, objective) if objective else None,
-            "expectations": tuple(_expectation(e, function) for e, function in compared) or None,
+            "objective": _objective(use.objective, functions) if use.objective else None,
+            "constraints": tuple(map(_comparison, use.constraints, functions.constraints)) or None,
+            "expectations": tuple(map(_comparison, use.expectations, functions.expectations)) or None,
+            "until": _comparison(use.until, functions.until) if use.until and functions.until else None,
             "method": _method(use.method),
             "counts": use.counts or None,
             "fixed_samples": use.fixed_samples or None,
             "start": None if use.start == "current" else use.start,
             "plot": use.plot or None,
+            "of": use.of or None,
+            "show": use.show or None,
             "needs": use.needs or None,
             "origin": item.span.origin,
         },
     )
 
 
-def _objective(use: TaskUse, function: Code) -> Make:
-    goal = use.objective
-    assert goal is not None
+def _objective(objective: Objective, functions: TaskFunctions) -> Make:
+    goal = objective.goal
     return Make(
         "spec.Objective",
         {
             "text": goal.value.span.text,
-            "function": function,
+            "function": functions.objective,
             "maximize": True if goal.sense == "maximize" else None,
-            "unit": _unit(use.objective_unit),
+            "unit": _unit(objective.unit),
+            "residuals": functions.residuals,
             "origin": goal.span.origin,
         },
     )
 
 
-def _expectation(expectation: Comparison, function: Code) -> Make:
+def _comparison(comparison: Comparison, function: Code) -> Make:
     return Make(
         "spec.Comparison",
         {
-            "text": expectation.span.text,
+            "text": comparison.span.text,
             "operands": function,
-            "ops": expectation.ops,
-            "per_run": expectation.per_run or None,
-            "unit": _unit(expectation.unit),
-            "origin": expectation.span.origin,
+            "ops": comparison.ops,
+            "per_run": comparison.per_run or None,
+            "unit": _unit(comparison.unit),
+            "origin": comparison.span.origin,
         },
     )
 
@@ -304,13 +342,8 @@ def _distribution(variable: Variable) -> Make | None:
 
 
 def _ends(variable: Variable) -> tuple[float | None, float | None]:
-    domain = variable.declaration.domain
-    if not isinstance(domain, syntax.Range):
-        return None, None
-    low = bound_of(variable, domain.low, domain)
-    high = bound_of(variable, domain.high, domain) if domain.high else None
-    finite = [None if b is None or abs(b) == float("inf") else b for b in (low, high)]
-    return finite[0], finite[1]
+    ends = ends_of(variable)
+    return (ends.low, ends.high) if ends else (None, None)
 
 
 def _origin(variable: Variable) -> str:

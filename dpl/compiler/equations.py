@@ -15,7 +15,7 @@ from dpl.compiler.structure import Relation, causalize
 from dpl.compiler.symbolic import Translator
 from dpl.language import syntax
 from dpl.language.balance import Structure
-from dpl.language.check import varying
+from dpl.language.change import varying
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.model import Clock, Equation, Measure, Scoped, System, Variable
 
@@ -31,6 +31,8 @@ class CausalSystem:
     statements: tuple[ir.Statement, ...]
     measures: tuple[tuple[Measure, Expr], ...]
     """Losses and metrics; reductions over time stand in them as symbols"""
+    squares: tuple[tuple[str, Expr], ...]
+    """By key, what is squared in those of them that are minimised as sums of squares"""
 
     @property
     def system(self) -> System:
@@ -49,6 +51,7 @@ def causal_system(system: System) -> CausalSystem:
     measures = tuple(
         (m, translator.in_unit(Scoped(m.item.value, m.scope, m.unit)).xreplace(aliases)) for m in system.measures
     )
+    squares = tuple((key, translator.scoped(s.base).xreplace(aliases)) for key, s in system.squares.items())
     for equation in system.equations:
         if equation.kind == "initial":  # may ask for derivatives
             translator.scoped(equation.left), translator.scoped(equation.right)  # pyright: ignore[reportUnusedExpression]
@@ -58,7 +61,7 @@ def causal_system(system: System) -> CausalSystem:
     except CompileError:
         causalize(found, Search(translator, {}))  # says the same with every name of the text
         raise
-    return CausalSystem(translator, relations, aliases, shaped(statements, translator), measures)
+    return CausalSystem(translator, relations, aliases, shaped(statements, translator), measures, squares)
 
 
 def _refuse_shadowed(system: System) -> None:
@@ -84,8 +87,8 @@ def _relations(equation: Equation, translator: Translator) -> list[Relation]:
         case "definition":
             assert equation.target is not None
             target = translator.symbol(equation.target)
-            value = Relation(target, translator.value_of(equation.target), span, target)
-            return [value, *_components(equation.target, translator)]
+            value = freed(equation.target.path, translator.value_of(equation.target), translator)
+            return [Relation(target, value, span, target), *_components(equation.target, translator)]
         case "equation":
             left, right = translator.scoped(equation.left), translator.scoped(equation.right)
             mine = [u for u in translator.structure.unknowns if u[0].clock == equation.clock]
@@ -106,8 +109,14 @@ def _components(record: Variable, translator: Translator) -> list[Relation]:
     for position, port in enumerate(record.record.outputs):
         target = translator.component(record, port)
         value = opaque("result")(translator.symbol(record), sp.Integer(position))
-        found.append(Relation(target, value, record.span, target))
+        path = translator.quantities[target][0].path
+        found.append(Relation(target, freed(path, value, translator), record.span, target))
     return found
+
+
+def freed(path: str, value: Expr, translator: Translator) -> Expr:
+    """The value, where some task frees the name: whatever a caller gives, else the value."""
+    return opaque(f"freed {path}")(value) if path in translator.system.freed else value
 
 
 # ---------------------------------------------------------------- aliases

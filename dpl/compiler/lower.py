@@ -35,7 +35,7 @@ from dpl.compiler.timing import Group, Timing, groups, timing
 from dpl.language import syntax
 from dpl.language.builtins import TIME_REDUCTIONS
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
-from dpl.language.model import System, Variable
+from dpl.language.model import FreeLet, System, Variable
 
 Statements = Sequence[ir.Statement]
 
@@ -119,6 +119,7 @@ class _Lowering:
                 if reads[name]:
                     self.instant(name, doc, tuple(reads[name]))
         self.instant("observe", "every quantity by name", {v.path: self.translator.symbol(v) for v in self.observed})
+        self.freed()
         ranged = self.ranges()
         self.reduction_arguments()
         self.results()
@@ -246,10 +247,25 @@ class _Lowering:
         own = {self.translator.measure(m): (m, value) for m, value in self.causal.measures}
         relations = [Relation(s, value, m.item.span, s) for s, (m, value) in own.items()]
         statements = causalize(relations, Search(self.translator, self.causal.aliases))
-        returns = {m.item.name: s for s, (m, _) in own.items()}
+        returns = {m.item.name: s for s, (m, _) in own.items()} | dict(self.causal.squares)
         known = [r.symbol for r in self.translator.reductions]
         everything = (*self.causal.statements, *statements)
         self.function("results", "every loss and metric by name", ("reduced", "fixed"), returns, known, everything)
+
+    def freed(self) -> None:
+        """What tasks free has a value of its own in `fixed`."""
+        returns = {path: self.freed_symbol(free_let) for path, free_let in self.system.freed.items()}
+        if not self.timing.fixed.issuperset(returns.values()):
+            raise AssertionError("a freed let that changes during a run passed the checks: a bug in DPL")
+        if returns:
+            self.function("freed", "what tasks may free from its equation", ("fixed",), returns)
+
+    def freed_symbol(self, found: FreeLet) -> Symbol:
+        return (
+            self.translator.component(found.variable, found.port)
+            if found.port
+            else self.translator.symbol(found.variable)
+        )
 
     # ------------------------------------------------------------ ranges and rates
 

@@ -63,6 +63,8 @@ class Notation(Printer):
             return f"({f' {name} '.join(map(self.text, args))})", _ATOM
         if name.startswith("element "):
             return f"{self.text(args[0], _ATOM)}[{_indices(name)}]", _ATOM
+        if name.startswith("freed "):  # a task may give another value
+            return self._print(args[0])
         path = network_path(expr)
         if path is not None:
             return f"{path}({', '.join(map(self.text, args[1:]))})", _ATOM
@@ -195,6 +197,8 @@ def _displayed(expr: Expr) -> Expr:
         return sp.true if function_name(expr) == "true" else sp.false if function_name(expr) == "false" else expr
     name, args = function_name(expr), [_displayed(a) for a in expr.args]
     with sp.evaluate(False):
+        if name.startswith("freed "):
+            return args[0]
         if name in _RELATIONS:
             return getattr(sp, _RELATIONS[name])(*args)
         if name in ("and", "or", "not"):

@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 
 from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, function_name, network_path, sp
+from dpl.compiler.literals import quoted
 from dpl.language.builtins import FUNCTIONS
 
 MOST_ORDERED = 50
@@ -27,6 +28,8 @@ _CALLS = {
     "runs_max": "jnp.max",
     "runs_min": "jnp.min",
     "runs_quantile": "jnp.quantile",
+    "runs_cvar": "dpl.runs_cvar",
+    "runs_sd": "dpl.runs_sd",
     **{f"smooth_{n}": f"dpl.smooth_{n}" for n in ("abs", "sign", "step", "max", "min", "relu", "clip", "choose")},
     **{row.name: row.jax for row in FUNCTIONS.values()},
 }
@@ -136,6 +139,8 @@ class Printer:
             return self.network(expr), _ATOM
         if name.startswith("element "):
             return f"{self.text(args[0], _ATOM)}[{name.removeprefix('element ')}]", _ATOM
+        if name.startswith("freed "):
+            return f"dpl.freed(values, {quoted(name.removeprefix('freed '))}, {self.text(args[0])})", _ATOM
         return self.special(name, args), _ATOM
 
     def special(self, name: str, args: tuple[Expr, ...]) -> str:

@@ -26,11 +26,12 @@ from dpl.compiler.algebra import symbol as make_symbol
 from dpl.compiler.motion import Motion
 from dpl.compiler.rewrite import choice, smoothed
 from dpl.language import syntax
+from dpl.language.balance import Structure
 from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
 from dpl.language.calls import function_scope
-from dpl.language.check import Structure
 from dpl.language.constants import LARGEST, BadConstant, NotConstant, constant, is_infinite, literal, scaled
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
+from dpl.language.goals import is_run_reduction
 from dpl.language.model import (
     Bound,
     FunctionUse,
@@ -39,11 +40,11 @@ from dpl.language.model import (
     PortType,
     Scope,
     Scoped,
+    Square,
     System,
     Variable,
     target_of,
 )
-from dpl.language.tasks import is_run_reduction
 from dpl.language.units import read_unit
 
 MOST_VISITS = 300_000
@@ -72,7 +73,8 @@ class Translator:
     over_runs: bool = False
     """In a task: `mean(e)` is over runs"""
     quantities: dict[Symbol, tuple[Variable, int]] = field(default_factory=dict[Symbol, "tuple[Variable, int]"])
-    measures: dict[Symbol, Measure] = field(default_factory=dict[Symbol, Measure])
+    looked_up: dict[Symbol, str] = field(default_factory=dict[Symbol, str])
+    """Losses and metrics, and what is squared in them, by their keys among the results of a run"""
     networks: dict[str, NetworkUse] = field(default_factory=dict[str, NetworkUse])
     reductions: list[Reduction] = field(default_factory=list[Reduction])
     components: dict[str, Variable] = field(default_factory=dict[str, Variable])
@@ -104,14 +106,20 @@ class Translator:
         path = f"{record.path}.{port.name}"
         if path not in self.components:
             item, scope = record.declaration, record.scope
-            made = Variable(path, "let", item, scope, None, dimension=port.dimension, shape=port.shape)
+            made = Variable(path, "let", item, scope, port.unit, dimension=port.dimension, shape=port.shape)
             self.components[path] = made
         return self.symbol(self.components[path])
 
     def measure(self, measure: Measure) -> Symbol:
         """The symbol of a loss or metric."""
         found = make_symbol(f"measure {measure.item.name}")
-        self.measures[found] = measure
+        self.looked_up[found] = measure.item.name
+        return found
+
+    def squared(self, square: Square) -> Symbol:
+        """The symbol of what is squared in a loss."""
+        found = make_symbol(f"measure {square.key}")
+        self.looked_up[found] = square.key
         return found
 
     def value_of(self, variable: Variable) -> Expr:

@@ -164,6 +164,8 @@ RUN_REDUCTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "max": ((), "the worst of the runs, if large is bad"),
     "min": ((), "the least of the runs"),
     "quantile": (("share",), "quantile(e, 0.9): 90 % of the runs are below"),
+    "cvar": (("share",), "cvar(e, 0.9): the mean of the runs at or above that quantile, the worst 10 %"),
+    "sd": ((), "the standard deviation over runs"),
 }
 """Reductions over runs, in tasks: further arguments, and what they are."""
 
@@ -196,14 +198,29 @@ DISTRIBUTIONS: dict[str, Distribution] = {
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "softplus", "gelu", "silu", "sin")
 
 
+ArgumentKind = Literal[
+    "time",  # above 0
+    "positive",
+    "nonnegative",
+    "share",  # from 0 to below 1
+    "part",  # from 0 to 1
+    "count",  # a whole number from 1
+    "decay",  # one of `DECAYS`
+]
+
+
 @dataclass(frozen=True)
 class MethodRow:
-    """A solver or an optimiser: its arguments in order, with their kind; `choices` for those that are words."""
+    """A solver or an optimiser: its arguments in order, with their kind."""
 
     name: str
-    arguments: tuple[tuple[str, Literal["time", "number", "word"]], ...]
+    arguments: tuple[tuple[str, ArgumentKind], ...]
     required: int
     doc: str
+    stochastic: bool = True
+    """Of an optimiser: whether it bears other runs at each step, as `train` draws them"""
+    squares: bool = False
+    """Of an optimiser: whether it needs a sum of squares"""
 
 
 SOLVERS: dict[str, MethodRow] = {
@@ -216,7 +233,7 @@ SOLVERS: dict[str, MethodRow] = {
         MethodRow("midpoint", (("step", "time"),), 1, "explicit midpoint, order 2, fixed steps"),
         MethodRow("rk4", (("step", "time"),), 1, "classical Runge-Kutta, order 4, fixed steps"),
         *(
-            MethodRow(name, (("rtol", "number"), ("atol", "number"), ("max_steps", "number")), 0, doc)
+            MethodRow(name, (("rtol", "positive"), ("atol", "positive"), ("max_steps", "positive")), 0, doc)
             for name, doc in (
                 ("tsit5", "Tsitouras 5(4), adaptive: the default for smooth problems"),
                 ("dopri5", "Dormand-Prince 5(4), adaptive"),
@@ -227,11 +244,48 @@ SOLVERS: dict[str, MethodRow] = {
     )
 }
 
+
+def _first_order(name: str, doc: str, *own: tuple[str, ArgumentKind]) -> MethodRow:
+    """An optimiser that follows the gradient, at a rate that may change along the way."""
+    schedule: tuple[tuple[str, ArgumentKind], ...] = (
+        ("decay", "decay"),
+        ("final", "part"),
+        ("warmup", "share"),
+        ("clip", "positive"),
+    )
+    return MethodRow(name, (("rate", "positive"), *own, *schedule), 0, doc)
+
+
 OPTIMISERS: dict[str, MethodRow] = {
     row.name: row
     for row in (
-        MethodRow("adam", (("rate", "number"), ("decay", "word")), 0, "Adam (Kingma and Ba 2015)"),
-        MethodRow("sgd", (("rate", "number"), ("momentum", "number"), ("decay", "word")), 0, "gradient descent"),
+        _first_order("adam", "Kingma and Ba 2015", ("b1", "share"), ("b2", "share"), ("eps", "positive")),
+        _first_order(
+            "adamw", "Adam with decoupled weight decay, Loshchilov and Hutter 2019",
+            ("b1", "share"), ("b2", "share"), ("eps", "positive"), ("weight_decay", "nonnegative"),
+        ),
+        _first_order(
+            "nadam", "Adam with Nesterov's momentum, Dozat 2016",
+            ("b1", "share"), ("b2", "share"), ("eps", "positive"),
+        ),
+        _first_order("sgd", "gradient descent, with momentum if asked", ("momentum", "share")),
+        _first_order(
+            "rmsprop", "gradients over their recent size, Hinton 2012", ("memory", "share"), ("eps", "positive")
+        ),
+        _first_order(
+            "lion", "the sign of the momentum, Chen et al. 2023",
+            ("b1", "share"), ("b2", "share"), ("weight_decay", "nonnegative"),
+        ),
+        _first_order(
+            "adabelief", "steps by how far gradients are as expected, Zhuang et al. 2020",
+            ("b1", "share"), ("b2", "share"), ("eps", "positive"),
+        ),
+        MethodRow("gauss_newton", (), 0, "sums of squares by their residuals' derivatives", False, True),
+        MethodRow(
+            "levenberg_marquardt", (("damping", "positive"),), 0,
+            "Gauss-Newton, damped where it would go astray", False, True,
+        ),
+        MethodRow("lbfgs", (("memory", "count"),), 0, "curvature from late gradients, Liu and Nocedal 1989", False),
     )
-}
-DECAYS = ("constant", "cosine")
+}  # fmt: skip
+DECAYS = ("constant", "linear", "cosine", "exponential")

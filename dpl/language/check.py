@@ -8,6 +8,7 @@ from __future__ import annotations
 from dpl.language import syntax
 from dpl.language.balance import Structure, check_balance
 from dpl.language.builtins import DISTRIBUTIONS
+from dpl.language.change import sources, varying
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
 from dpl.language.depend import reads
 from dpl.language.diagnostics import Diagnostic, Label
@@ -149,34 +150,6 @@ def _range(variable: Variable, range_: syntax.Range, problems: list[Diagnostic])
 # ---------------------------------------------------------------- losses and what they depend on
 
 
-def varying(system: System) -> set[Variable]:
-    """The variables that change during a run: all that depend on time, on a state, or on an unknown that does."""
-    structure = Structure(system)
-    owners = structure.matching
-    readers: dict[Variable, list[Variable]] = {}
-    changing: set[Variable] = set()
-    for variable in system.variables:
-        if variable.kind == "state":
-            changing.add(variable)
-            continue
-        sources = [variable.value] if variable.value and variable.kind not in ("param", "given") else []
-        equation = owners.get((variable, 0))
-        sources += [equation.left, equation.right] if equation else []
-        for source in sources:
-            for read in reads(source):
-                if read.what == "time" or read.order > 0:
-                    changing.add(variable)
-                elif isinstance(read.what, Variable) and read.what is not variable:
-                    readers.setdefault(read.what, []).append(variable)
-    waiting = list(changing)
-    while waiting:
-        for reader in readers.get(waiting.pop(), ()):
-            if reader not in changing:
-                changing.add(reader)
-                waiting.append(reader)
-    return changing
-
-
 def check_measures(system: System, problems: list[Diagnostic]) -> None:
     changing = varying(system)
     for measure in system.measures:
@@ -209,7 +182,9 @@ def no_run(measure: Measure) -> Diagnostic:
 
 def check_task(task: TaskUse, earlier: list[TaskUse], problems: list[Diagnostic]) -> None:
     """The objective depends on what varies, by a path with a derivative; params that must be given are."""
-    system = task.system
+    system, objective = task.system, task.objective
+    if system is None:
+        return
     found = [q.path for t in earlier if t.item.name in task.needs for q in t.vary]
     given = {*found, *(path for path, _ in task.settings), *(q.path for q in task.vary)}
     for variable in system.variables:
@@ -223,24 +198,25 @@ def check_task(task: TaskUse, earlier: list[TaskUse], problems: list[Diagnostic]
                     help=f"set it where its part is made, give it a default, or `vary {variable.path}`",
                 )
             )
-    if task.objective is None or not task.vary:
+    if objective is None or not task.vary:
         return
-    measures = [m for m in system.measures if _names(task.objective.value, m)]
+    wanted = [objective.goal.value, *(o for c in task.constraints for o in c.operands)]
+    measures = [m for m in system.measures if any(_names(e, m) for e in wanted)]
     if not measures:
         return
-    touched, smoothly = _reached(system, measures)
+    touched, smoothly = _reached(system, measures, {q.path for q in task.vary})
+    goal = objective.goal.value.span
     if not any(q.path in touched for q in task.vary):
         problems.append(
             Diagnostic(
                 "does-not-depend",
-                f"`{task.objective.value.span.text}` does not depend on anything that `{task.item.name}` varies",
-                Label(task.objective.value.span, "would not change"),
+                f"`{goal.text}` does not depend on anything that `{task.item.name}` varies",
+                Label(goal, "would not change"),
                 related=tuple(Label(q.span, f"`{q.path}` varies") for q in task.vary[:3]),
                 help="check the wiring of the scenario: what varies must reach the loss",
             )
         )
         return
-    goal = task.objective.value.span
     for quantity in task.vary:
         if quantity.path in touched and quantity.path not in smoothly:
             problems.append(
@@ -262,23 +238,28 @@ def _names(expr: syntax.Expr, measure: Measure) -> bool:
     return any(_names(c, measure) for c in syntax.children(expr))
 
 
-def _reached(system: System, measures: list[Measure]) -> tuple[set[str], set[str]]:
-    """The paths that the measures depend on at all, and those they depend on with a derivative."""
-    structure = Structure(system)
-    sources: dict[object, list[Scoped]] = {}
-    for variable in system.variables:
-        if variable.value is not None and variable.kind not in ("param", "given"):
-            sources.setdefault(variable, []).append(variable.value)
-        limit = variable.declaration.limit
-        if limit is not None:
-            sources.setdefault(variable, []).append(Scoped(limit, variable.scope))
-    for (variable, _), equation in structure.matching.items():
-        sources.setdefault(variable, []).extend((equation.left, equation.right))
+def freed_paths(variable: Variable) -> list[str]:
+    """The paths under which a `let` is freed: one for each result of a network."""
+    if variable.record is None:
+        return [variable.path]
+    return [f"{variable.path}.{port.name}" for port in variable.record.outputs]
+
+
+def _reached(system: System, measures: list[Measure], varied: set[str]) -> tuple[set[str], set[str]]:
+    """The paths that the measures depend on at all, and those they depend on with a derivative.
+
+    What lies behind a `let` that is `varied`, and so freed from its equation, is not reached through it.
+    """
+    freed = {path: f.variable for path, f in system.freed.items()}
+    given = {v for v in freed.values() if varied.issuperset(freed_paths(v))}
+    made_of: dict[object, list[Scoped]] = {v: sources(v) for v in system.variables if v not in given}
+    for (variable, _), equation in Structure(system).matching.items():
+        made_of.setdefault(variable, []).extend((equation.left, equation.right))
     for equation in system.equations:
         if equation.kind in ("next", "initial"):
             targets = [equation.target] if equation.target else [r.what for r in reads(equation.left)]
             for target in targets:
-                sources.setdefault(target, []).extend((equation.left, equation.right))
+                made_of.setdefault(target, []).extend((equation.left, equation.right))
     reached: dict[object, bool] = {}
     waiting: list[tuple[object, bool]] = [(m, True) for m in measures]
     while waiting:
@@ -286,8 +267,13 @@ def _reached(system: System, measures: list[Measure]) -> tuple[set[str], set[str
         if node in reached and (reached[node] or not smooth):
             continue
         reached[node] = smooth
-        values = [Scoped(node.item.value, node.scope)] if isinstance(node, Measure) else sources.get(node, [])
+        values = [Scoped(node.item.value, node.scope)] if isinstance(node, Measure) else made_of.get(node, [])
         for value in values:
             waiting += [(r.what, smooth and not r.flat) for r in reads(value)]
-    nodes = [n for n in reached if isinstance(n, Variable | NetworkUse)]
-    return {n.path for n in nodes}, {n.path for n in nodes if reached[n]}
+    nodes: dict[str, bool] = {}
+    for node, smooth in reached.items():
+        if isinstance(node, Variable | NetworkUse):
+            nodes[node.path] = smooth
+        for path in (p for p, v in freed.items() if v is node):
+            nodes[path] = smooth
+    return set(nodes), {path for path, smooth in nodes.items() if smooth}

@@ -173,8 +173,9 @@ class _Elaborator:
             self.misplaced(
                 f"`limit` saturates an input; {with_article(kind)} has a range: `in low..high`", item.limit.span
             )
-        if item.log and kind not in ("param", "given"):
-            self.misplaced(f"`log` belongs on the range of a param or given, not of {with_article(kind)}", item.span)
+        if item.log and kind not in ("param", "given", "let"):
+            words = "a param, given or let"
+            self.misplaced(f"`log` belongs on the range of {words}, not of {with_article(kind)}", item.span)
         if isinstance(item.domain, syntax.List) and not item.domain.items:
             self.problems.append(
                 Diagnostic("empty-list", "a list has at least one item", Label(item.domain.span, "has none"))

@@ -398,7 +398,7 @@ class Inference(Expressions):
             high = self.bound_value(port.range.high, use, own) if port.range.high else float("inf")
             if low is not None and high is not None and not low < high:
                 self.problems.append(upside_down(port.range))
-        return PortType(port.name, dimension, tuple(shape), low, high, float(unit.scale) if unit else 1.0)
+        return PortType(port.name, dimension, tuple(shape), low, high, unit)
 
     def bound_value(self, expr: syntax.Expr, use: NetworkUse, unit: Unit | None) -> float | None:
         if is_infinite(expr):

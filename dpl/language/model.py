@@ -34,6 +34,11 @@ class Scoped:
         return self.expr.span
 
 
+def si_unit(dimension: Dimension) -> Unit:
+    """The coherent SI unit of a dimension."""
+    return Unit(dimension, Fraction(1), "" if dimension.pure else str(dimension))
+
+
 @dataclass(frozen=True)
 class Clock:
     """A sampled block's period [s] (or a pure number in a file without units), and who declared it."""
@@ -73,7 +78,7 @@ class Variable:
     @property
     def display(self) -> Unit:
         """The unit in which the user meets the value: as declared, else coherent SI."""
-        return self.unit or Unit(self.dimension, Fraction(1), "" if self.dimension.pure else str(self.dimension))
+        return self.unit or si_unit(self.dimension)
 
     def __repr__(self) -> str:
         return f"Variable({self.kind} {self.path})"
@@ -100,8 +105,45 @@ class PortType:
     shape: tuple[int, ...] = ()
     low: float | None = None
     high: float | None = None
-    scale: float = 1.0
-    """The SI value of one declared unit"""
+    unit: Unit | None = None
+    """As declared"""
+
+    @property
+    def display(self) -> Unit:
+        return self.unit or si_unit(self.dimension)
+
+    @property
+    def scale(self) -> float:
+        """The SI value of one declared unit."""
+        return float(self.unit.scale) if self.unit else 1.0
+
+
+@dataclass(frozen=True)
+class FreeLet:
+    """A `let` that a task frees from its equation, or the one of a network's several results that it names."""
+
+    variable: Variable
+    port: PortType | None = None
+
+    @property
+    def path(self) -> str:
+        return f"{self.variable.path}.{self.port.name}" if self.port else self.variable.path
+
+    @property
+    def dimension(self) -> Dimension:
+        return (self.port or self.variable).dimension
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.port or self.variable).shape
+
+    @property
+    def display(self) -> Unit:
+        return (self.port or self.variable).display
+
+    @property
+    def span(self) -> Span:
+        return self.variable.span
 
 
 @dataclass(frozen=True)
@@ -130,7 +172,25 @@ class Measure:
 
     @property
     def display(self) -> Unit:
-        return self.unit or Unit(self.dimension, Fraction(1), "" if self.dimension.pure else str(self.dimension))
+        return self.unit or si_unit(self.dimension)
+
+
+@dataclass(frozen=True)
+class Square:
+    """`weight` times the square of `base`: one term of an objective.
+
+    `measure`: the loss in whose text it stands, as its `number`-th square; None in the task's own.
+    """
+
+    base: Scoped
+    weight: float = 1.0
+    measure: Measure | None = None
+    number: int = 0
+
+    @property
+    def key(self) -> str:
+        """The name of a loss's square among the results of a run."""
+        return f"{self.measure.item.name} square {self.number}" if self.measure else ""
 
 
 @dataclass(eq=False)
@@ -255,6 +315,10 @@ class System:
     periods: list[Scoped] = field(default_factory=list["Scoped"])
     run_item: syntax.Run | None = None
     run: RunSettings | None = None
+    freed: dict[str, FreeLet] = field(default_factory=dict[str, "FreeLet"])
+    """By path, what the tasks of the file free"""
+    squares: dict[str, Square] = field(default_factory=dict[str, "Square"])
+    """By key, what is squared in losses that tasks minimise as sums of squares"""
     time: Unit = field(default_factory=Unit)
     """The unit of `time`: seconds, the unit of `run`, or pure in a file without units"""
 
@@ -266,17 +330,18 @@ class System:
 
 @dataclass(frozen=True)
 class VariedQuantity:
-    """`low` and `high` narrow the bounds (SI); None where the task says nothing."""
+    """`low` and `high` narrow the bounds (SI); None where the task says nothing. `each`: every run has its own."""
 
     path: str
-    low: float | None
-    high: float | None
     span: Span
+    low: float | None = None
+    high: float | None = None
+    each: bool = False
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """An `expect`: operands over the results of all runs; `per_run` where it must hold in every run."""
+    """An `expect`, `subject to` or `until`: operands over all runs; `per_run` where it must hold in every run."""
 
     operands: tuple[syntax.Expr, ...]
     ops: tuple[str, ...]
@@ -286,21 +351,33 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Objective:
+    """What is minimised or maximised; `squares` where it is the mean over runs of their sum."""
+
+    goal: syntax.Goal
+    unit: Unit
+    squares: tuple[Square, ...] | None = None
+
+
+@dataclass(frozen=True)
 class TaskUse:
-    """A task with its clauses read."""
+    """A task with its clauses read. `system` is None for `compare`, which is `of` other tasks and shows names."""
 
     item: syntax.Task
-    system: System
+    system: System | None
     settings: tuple[tuple[str, Scoped], ...] = ()
     vary: tuple[VariedQuantity, ...] = ()
-    objective: syntax.Goal | None = None
-    objective_unit: Unit = field(default_factory=Unit)
+    objective: Objective | None = None
+    constraints: tuple[Comparison, ...] = ()
     expectations: tuple[Comparison, ...] = ()
+    until: Comparison | None = None
     method: MethodUse | None = None
     counts: dict[str, int] = field(default_factory=dict[str, int])
     fixed_samples: bool = False
     start: str = "current"
     plot: tuple[str, ...] = ()
+    of: tuple[str, ...] = ()
+    show: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
 

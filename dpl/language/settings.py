@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 from dpl.language import syntax
-from dpl.language.builtins import DECAYS, SOLVERS, MethodRow
+from dpl.language.builtins import DECAYS, SOLVERS, ArgumentKind, MethodRow
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
 from dpl.language.diagnostics import Label, did_you_mean, unsupported
 from dpl.language.infer import Inference
@@ -19,13 +20,6 @@ from dpl.language.model import (
     Variable,
 )
 from dpl.language.units import Unit, read_unit
-
-CLAUSES: dict[str, tuple[str, ...]] = {
-    "simulate": ("on", "plot", "points", "seed"),
-    "train": ("on", "vary", "minimize", "maximize", "using", "batch", "steps", "epochs", "samples", "seed", "start"),
-    "verify": ("on", "expect", "samples", "seed"),
-}
-"""The tasks that are supported, and the clauses that each takes."""
 
 _LARGEST_COUNT = 10**9
 MOST_TICKS = 10**8
@@ -168,10 +162,18 @@ class Reader:
             value = self.argument(name, dict(row.arguments)[name], expr, row)
             if value is not None:
                 values[name] = value
+        if "final" in given and values.get("decay", "constant") == "constant":
+            report(
+                "missing-argument",
+                "`final` says where the rate ends up, but no `decay` takes it there",
+                given["final"].span,
+                "is never reached",
+                help="write `decay = cosine`, or linear or exponential",
+            )
         return MethodUse(row, values)
 
-    def argument(self, name: str, kind: str, expr: syntax.Expr, row: MethodRow) -> float | str | None:
-        if kind == "word":
+    def argument(self, name: str, kind: ArgumentKind, expr: syntax.Expr, row: MethodRow) -> float | str | None:
+        if kind == "decay":
             if isinstance(expr, syntax.Name) and expr.id in DECAYS:
                 return expr.id
             self.inference.report(
@@ -186,12 +188,23 @@ class Reader:
             value = self.inference.constant(Scoped(expr, self.scope), f"the {name} of `{row.name}`")
         if value is None:
             return None
-        if value <= 0 and not (name == "momentum" and value == 0):
-            self.inference.report(
-                "not-positive", f"the {name} of `{row.name}` must be above 0", expr.span, "is not above 0"
-            )
+        holds, limits = _LIMITS[kind]
+        if not holds(value):
+            code = "not-positive" if limits == "above 0" else "out-of-range"
+            message = f"the {name} of `{row.name}` must be {limits}"
+            self.inference.report(code, message, expr.span, f"is not {limits}")
             return None
         return float(value)
+
+
+_LIMITS: dict[ArgumentKind, tuple[Callable[[Fraction | float], bool], str]] = {
+    "time": (lambda x: x > 0, "above 0"),
+    "positive": (lambda x: x > 0, "above 0"),
+    "nonnegative": (lambda x: x >= 0, "0 or above"),
+    "share": (lambda x: 0 <= x < 1, "from 0 to below 1"),
+    "part": (lambda x: 0 <= x <= 1, "from 0 to 1"),
+    "count": (lambda x: x >= 1 and x == int(x), "a whole number from 1"),
+}
 
 
 def value_of(value: Scoped) -> float | None:

@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, assert_never
 
 from dpl.language import syntax
-from dpl.language.builtins import FUNCTIONS, OPTIMISERS, RUN_REDUCTIONS
+from dpl.language.builtins import OPTIMISERS
+from dpl.language.compare import read_compare
 from dpl.language.constants import literal
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean, unsupported, with_article
+from dpl.language.goals import Goals
 from dpl.language.infer import Inference
 from dpl.language.model import (
     Comparison,
-    Measure,
+    FreeLet,
     MethodUse,
-    NetworkUse,
+    Objective,
     Scope,
     Scoped,
     System,
     TaskUse,
     Variable,
-    VariedQuantity,
-    part_of,
-    target_of,
+    named,
 )
-from dpl.language.rules import has_measure, upside_down
-from dpl.language.settings import Reader, bound_of, unit_of
-from dpl.language.source import Span
-from dpl.language.units import Unit, read_unit
+from dpl.language.settings import Reader
+from dpl.language.vary import Vary, find
 
 CLAUSES: dict[str, tuple[str, ...]] = {
-    "simulate": ("on", "points", "seed"),
-    "train": ("on", "vary", "minimize", "maximize", "using", "batch", "steps", "epochs", "samples", "seed", "start"),
+    "simulate": ("on", "points", "seed", "plot"),
+    "train": tuple(
+        "on vary minimize maximize using batch steps epochs samples seed start starts until plot".split()
+    ),
+    "optimize": (
+        *("on", "vary", "minimize", "maximize", "subject to"),
+        *("using", "steps", "samples", "seed", "start", "starts", "until", "plot"),
+    ),
     "verify": ("on", "expect", "samples", "seed"),
+    "evaluate": ("on", "samples", "seed", "plot"),
+    "compare": ("on", "show", "samples", "seed"),
 }
 """The tasks that are supported, and the clauses that each takes."""
 
+_ALL_WORDS = {word for words in CLAUSES.values() for word in words}
+_REPEATED = ("expect", "subject to", "vary", "plot")
+"""Clauses of which there may be several"""
+_WAYS_OUT = {
+    ("train", "subject to"): "write `optimize`, which keeps to constraints",
+    ("optimize", "batch"): "`optimize` meets all its `samples` in each step; `train` draws fresh runs in batches",
+    ("optimize", "epochs"): "`optimize` meets all its `samples` in each step: say how many `steps`",
+    ("optimize", "window"): "write `train`, which learns in windows",
+    ("evaluate", "expect"): "write `verify`, which passes or fails",
+}
 _LARGEST_COUNT = 10**9
 
 
@@ -47,7 +63,7 @@ def read_task(
     earlier: list[TaskUse],
     problems: list[Diagnostic],
 ) -> TaskUse | None:
-    """A task with its clauses read; None if it names no scenario to work on."""
+    """A task with its clauses read; None if it names nothing to work on."""
     allowed = CLAUSES.get(item.kind)
     if allowed is None:
         problems.append(unsupported(f"the task `{item.kind}` is", item.name_span))
@@ -55,6 +71,8 @@ def read_task(
     on = _clauses_fit(item, allowed, problems)
     if on is None:
         return None
+    if item.kind == "compare":
+        return read_compare(item, on, earlier, problems)
     system = systems.get(on.names[0])
     if system is None:
         problems.append(
@@ -67,8 +85,9 @@ def read_task(
         )
         return None
     inference = inferences[on.names[0]]
+    sound = not any(p.severity == "error" for p in inference.problems)
     before, inference.problems = inference.problems, problems
-    task = _TaskReader(item, system, inference).read(on, earlier)
+    task = _TaskReader(item, system, inference, sound).read(on, earlier)
     inference.problems = before
     return task
 
@@ -76,19 +95,16 @@ def read_task(
 def _clauses_fit(item: syntax.Task, allowed: tuple[str, ...], problems: list[Diagnostic]) -> syntax.On | None:
     seen: dict[str, syntax.Clause] = {}
     for clause in item.clauses:
-        word = _word(clause)
+        word = word_of(clause)
         if word not in allowed:
-            problems.append(
-                Diagnostic(
-                    "misplaced-clause" if word in _ALL_WORDS else "not-supported",
-                    f"`{item.kind}` takes no `{word}`"
-                    if word in _ALL_WORDS
-                    else f"`{word}` is not supported by this version of DPL",
-                    Label(clause.span, "said here"),
-                    help=f"it takes {', '.join(allowed)}",
-                )
+            known = word in _ALL_WORDS
+            message = (
+                f"`{item.kind}` takes no `{word}`" if known else f"`{word}` is not supported by this version of DPL"
             )
-        elif word in seen and word not in ("expect",):
+            way_out = _WAYS_OUT.get((item.kind, word), f"it takes {', '.join(allowed)}")
+            code = "misplaced-clause" if known else "not-supported"
+            problems.append(Diagnostic(code, message, Label(clause.span, "said here"), help=way_out))
+        elif word in seen and word not in _REPEATED:
             problems.append(
                 Diagnostic(
                     "said-twice",
@@ -100,271 +116,202 @@ def _clauses_fit(item: syntax.Task, allowed: tuple[str, ...], problems: list[Dia
         seen.setdefault(word, clause)
     on = seen.get("on")
     if not isinstance(on, syntax.On):
-        problems.append(
-            Diagnostic(
-                "missing-clause",
-                f"the task `{item.name}` does not say on which scenario it works",
-                Label(item.name_span, "declared here"),
-                help="write `on SCENARIO`",
-            )
-        )
+        message = f"the task `{item.name}` does not say on which scenario it works"
+        help_text = "write `on SCENARIO`"
+        if item.kind == "compare":
+            message, help_text = f"`{item.name}` does not say which tasks it compares", "write `on TASK, TASK`"
+        problems.append(Diagnostic("missing-clause", message, Label(item.name_span, "declared here"), help=help_text))
         return None
-    if len(on.names) > 1:
+    if len(on.names) > 1 and item.kind != "compare":
         problems.append(
             Diagnostic("one-scenario", f"`{item.kind}` works on one scenario", Label(on.span, "names several"))
         )
     return on
 
 
-_ALL_WORDS = {word for words in CLAUSES.values() for word in words}
-
-
-def _word(clause: syntax.Clause) -> str:
+def word_of(clause: syntax.Clause) -> str:
+    """The word that opens a clause."""
     match clause:
         case syntax.Goal():
             return clause.sense
-        case (
-            syntax.Count()
-            | syntax.Using()
-            | syntax.On()
-            | syntax.Vary()
-            | syntax.Start()
-            | syntax.Expect()
-            | syntax.Plot()
-            | syntax.Until()
-            | syntax.Show()
-        ):
-            return clause.word if isinstance(clause, syntax.Count) else type(clause).__name__.lower()
+        case syntax.Count():
+            return clause.word
         case syntax.Subject():
             return "subject to"
         case syntax.TrainingWindow():
             return "window"
+        case _:
+            return type(clause).__name__.lower()
+
+
+@dataclass
+class _Said:
+    """What the clauses of one task say."""
+
+    varied: list[syntax.Varied] = field(default_factory=list[syntax.Varied])
+    objective: Objective | None = None
+    constraints: list[Comparison] = field(default_factory=list[Comparison])
+    expectations: list[Comparison] = field(default_factory=list[Comparison])
+    until: Comparison | None = None
+    method: MethodUse | None = None
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    fixed: bool = False
+    start: str = "current"
+    plot: dict[str, None] = field(default_factory=dict[str, None])
 
 
 @dataclass
 class _TaskReader:
+    """Reads one task. `sound`: its scenario is right so far, so that its equations can be asked."""
+
     item: syntax.Task
     system: System
     inference: Inference
-
-    def __post_init__(self) -> None:
-        self.scope = Scope("", self.system.root.item, self.system.root.file)
-        self.scope.names.update({m.item.name: m for m in self.system.measures})
+    sound: bool
 
     def read(self, on: syntax.On, earlier: list[TaskUse]) -> TaskUse:
         item = self.item
-        vary: list[VariedQuantity] = []
-        objective: syntax.Goal | None = None
-        objective_unit = Unit()
-        expectations: list[Comparison] = []
-        method: MethodUse | None = None
-        counts: dict[str, int] = {}
-        fixed, start, plot = False, "current", ()
+        self.goals = Goals(self.inference, self.sound)
+        self.said = said = _Said()
+        allowed = CLAUSES[item.kind]
         for clause in item.clauses:
-            match clause:
-                case syntax.Vary(items):
-                    vary += [q for v in items for q in self.varied(v)]
-                case syntax.Goal():
-                    objective, objective_unit = clause, self.goal(clause)
-                case syntax.Expect(condition):
-                    found = self.expect(condition)
-                    expectations += [found] if found else []
-                case syntax.Using(used):
-                    method = Reader(self.inference, self.system.root).method(used, OPTIMISERS, "optimiser")
-                case syntax.Count():
-                    counts |= self.count(clause)
-                    fixed = fixed or clause.modifier == "fixed"
-                case syntax.Start(word):
-                    start = self.start_word(clause, word)
-                case syntax.Plot(values):
-                    plot = tuple(p for v in values for p in self.plotted(v))
-                case _:
-                    pass
-        seen: set[str] = set()
-        for quantity in vary:
-            if quantity.path in seen:
-                self.inference.report(
-                    "said-twice", f"`{quantity.path}` varies already", quantity.span, "said again here"
-                )
-            seen.add(quantity.path)
-        self.complete(counts, fixed, vary, objective, expectations)
-        settings = tuple(s for setting in on.settings for s in self.setting(setting))
+            if word_of(clause) in allowed:
+                self.clause(clause)
+        vary = Vary(self.inference, item.kind, self.sound).read(said.varied)
+        self.complete()
         return TaskUse(
             item,
             self.system,
-            settings,
-            tuple(vary),
-            objective,
-            objective_unit,
-            tuple(expectations),
-            method,
-            counts,
-            fixed,
-            start,
-            plot,
-            self.needs(earlier),
+            settings=tuple(s for setting in on.settings for s in self.setting(setting)),
+            vary=vary,
+            objective=said.objective,
+            constraints=tuple(said.constraints),
+            expectations=tuple(said.expectations),
+            until=said.until,
+            method=said.method,
+            counts=said.counts,
+            fixed_samples=said.fixed,
+            start=said.start,
+            plot=tuple(said.plot),
+            needs=self.needs(earlier),
         )
 
-    def complete(
-        self,
-        counts: dict[str, int],
-        fixed: bool,
-        vary: list[VariedQuantity],
-        objective: syntax.Goal | None,
-        expectations: list[Comparison],
-    ) -> None:
+    def clause(self, clause: syntax.Clause) -> None:
+        said = self.said
+        match clause:
+            case syntax.Vary(items):
+                said.varied += items
+            case syntax.Goal():
+                said.objective = self.goals.objective(clause)
+            case syntax.Expect(condition):
+                said.expectations += self.compared([condition], "expect")
+            case syntax.Subject(conditions):
+                said.constraints += self.compared(conditions, "subject to")
+            case syntax.Until(condition):
+                said.until = next(self.compared([condition], "until"), None)
+            case syntax.Using(used):
+                said.method = Reader(self.inference, self.system.root).method(used, OPTIMISERS, "optimiser")
+            case syntax.Count():
+                said.counts |= self.count(clause)
+                said.fixed = said.fixed or clause.modifier == "fixed"
+            case syntax.Start(word):
+                said.start = self.start_word(clause, word)
+            case syntax.Plot(values):
+                said.plot |= dict.fromkeys(p for v in values for p in self.plotted(v))
+            case syntax.TrainingWindow() | syntax.On() | syntax.Show():
+                pass
+            case _:
+                assert_never(clause)
+
+    def compared(self, conditions: Sequence[syntax.Expr], word: str) -> Iterator[Comparison]:
+        return (c for c in (self.goals.comparison(condition, word) for condition in conditions) if c is not None)
+
+    # ------------------------------------------------------------ what must be said, and what must not
+
+    def complete(self) -> None:
         """What a task cannot do without."""
-        item, report = self.item, self.inference.report
-        words = {_word(c) for c in item.clauses}
-        wanted = {"train": ("vary", "minimize"), "verify": ("expect",)}.get(item.kind, ())
+        item = self.item
+        words = {word_of(c) for c in item.clauses}
+        optimises = ("vary", "minimize")
+        wanted = {"train": optimises, "optimize": optimises, "verify": ("expect",)}.get(item.kind, ())
         for word in wanted:
             if word not in words and not (word == "minimize" and "maximize" in words):
-                report(
-                    "missing-clause",
-                    f"the task `{item.name}` says no `{word}`",
-                    item.name_span,
-                    "declared here",
-                    help=f"write `{word} …`",
-                )
+                self.missing(f"the task `{item.name}` says no `{word}`", "declared here", f"write `{word} …`")
+        if {"minimize", "maximize"} <= words:
+            self.refuse(f"`{item.name}` both minimises and maximises", "says both", "say one expression to minimise")
         if item.kind == "train":
-            if "epochs" in counts and "steps" in counts:
-                report("said-twice", "say either how many `steps` or how many `epochs`", item.name_span, "says both")
-            if "epochs" in counts and not fixed:
-                report(
-                    "missing-clause",
-                    "`epochs` go through fixed samples",
-                    item.name_span,
-                    "has none",
-                    help="write `samples 1_000 fixed`",
-                )
-            if "samples" in counts and not fixed:
-                report(
-                    "misplaced-clause",
-                    "`train` draws fresh samples at each step: `batch` says how many",
-                    item.name_span,
-                    "says `samples`",
-                    help="write `samples N fixed` to draw once",
-                )
+            self.training()
+        if item.kind == "optimize":
+            self.squared()
 
-    # ------------------------------------------------------------ what varies
-
-    def varied(self, item: syntax.Varied) -> Iterator[VariedQuantity]:
-        if item.each:
-            self.inference.problems.append(unsupported("`vary each` is", item.span))
-            return
-        if not item.path:
-            yield from self.all_of(self.system.root, item.span, everything=True)
-            return
-        found = self.find(item.path, item.span)
-        match found:
-            case None:
-                return
-            case Scope():
-                quantities = list(self.all_of(found, item.span))
-                if not quantities:
-                    self.inference.report(
-                        "nothing-varies", f"`{found.path}` has neither params nor networks", item.span, "named here"
-                    )
-                yield from quantities
-            case NetworkUse():
-                if item.range:
-                    self.inference.report(
-                        "misplaced-range", "a network has no range to narrow", item.range.span, "stands here"
-                    )
-                yield VariedQuantity(found.path, None, None, item.span)
-            case Variable(kind="param"):
-                yield self.narrowed(found, item)
-            case Variable():
-                if found.kind in ("given", "let"):
-                    self.inference.problems.append(unsupported(f"to vary a {found.kind} is", item.span))
-                    return
-                self.inference.report(
-                    "not-variable",
-                    f"`{found.path}` is {with_article(found.kind)}: only params and networks vary",
-                    item.span,
-                    "named here",
-                    related=(Label(found.span, "declared here"),),
-                    help="declare it `param`",
-                )
-            case _:
-                self.inference.report("not-variable", f"`{'.'.join(item.path)}` cannot vary", item.span, "named here")
-
-    def all_of(self, scope: Scope, span: Span, *, everything: bool = False) -> Iterator[VariedQuantity]:
-        inside = f"{scope.path}."
-        for variable in self.system.variables:
-            if variable.kind == "param" and (everything or variable.path.startswith(inside)):
-                yield VariedQuantity(variable.path, None, None, span)
-        for use in self.system.networks:
-            if everything or use.path.startswith(inside):
-                yield VariedQuantity(use.path, None, None, span)
-
-    def find(self, path: tuple[str, ...], span: Span) -> object:
-        scope: object = self.system.root
-        for i, name in enumerate(path):
-            holder = scope if isinstance(scope, Scope) else None
-            found = holder.find(name) if holder and i == 0 else holder.names.get(name) if holder else None
-            if found is None:
-                known = holder.known() if holder and i == 0 else (holder.names if holder else ())
-                self.inference.report(
-                    "unknown-name",
-                    f"`{'.'.join(path)}` is not in scenario `{self.system.name}`",
-                    span,
-                    "named here",
-                    help=did_you_mean(name, known),
-                )
-                return None
-            scope = found
-        return scope
-
-    def narrowed(self, variable: Variable, item: syntax.Varied) -> VariedQuantity:
-        low = high = None
-        if item.range is not None:
-            own = read_unit(item.range.unit, self.inference.problems) if item.range.unit else variable.display
-            self.inference.same(variable.dimension, own.dimension, item.range.span, variable.span, "range")
-            low = self.bound(item.range.low, own, variable)
-            high = self.bound(item.range.high, own, variable) if item.range.high else None
-            if low is not None and high is not None and not low < high:
-                self.inference.problems.append(upside_down(item.range))
-            self.inside(variable, item.range, low, high)
-        return VariedQuantity(variable.path, low, high, item.span)
-
-    def inside(self, variable: Variable, range_: syntax.Range, low: float | None, high: float | None) -> None:
-        """A task narrows a range; it does not widen it."""
-        own = variable.declaration.domain
-        if not isinstance(own, syntax.Range):
-            return
-        ends = bound_of(variable, own.low, own), bound_of(variable, own.high, own) if own.high else None
-        slack = 1e-9 * max(abs(e) for e in (low or 0.0, high or 0.0))
-        below = low is not None and ends[0] is not None and low < ends[0] - slack
-        above = high is not None and ends[1] is not None and high > ends[1] + slack
-        if below or above:
+    def training(self) -> None:
+        counts, fixed, method = self.said.counts, self.said.fixed, self.said.method
+        if "epochs" in counts and "steps" in counts:
+            self.refuse("say either how many `steps` or how many `epochs`", "says both", None)
+        if "epochs" in counts and not fixed:
+            self.missing("`epochs` go through fixed samples", "has none", "write `samples 1_000 fixed`")
+        if "samples" in counts and not fixed:
             self.inference.report(
-                "out-of-range",
-                f"`{variable.path}` may not leave its own range",
-                range_.span,
-                f"reaches outside {own.span.text}",
-                related=(Label(own.span, "its range"),),
+                "misplaced-clause",
+                "`train` draws fresh samples at each step: `batch` says how many",
+                self.place("samples"),
+                "says `samples`",
+                help="write `samples N fixed` to draw once",
+            )
+        if fixed and counts.get("batch", 0) > counts.get("samples", _LARGEST_COUNT):
+            self.refuse(
+                f"a batch of {counts['batch']} is more than all {counts['samples']} fixed samples",
+                "larger than there are runs",
+                "make `batch` smaller, or leave it out",
+                "batch",
+            )
+        if method is not None and not method.row.stochastic:
+            fit = ", ".join(name for name, row in OPTIMISERS.items() if row.stochastic)
+            self.inference.report(
+                "unfit-optimiser",
+                f"`{method.row.name}` needs the same runs at each step, and `train` draws fresh ones",
+                self.place("using"),
+                "named here",
+                help=f"write `optimize` to use it; `train` takes {fit}",
             )
 
-    def bound(self, expr: syntax.Expr, unit: Unit, variable: Variable) -> float | None:
-        if literal(expr) is None:
-            found = self.inference.infer(expr, self.system.root)
-            self.inference.same(variable.dimension, found.dimension, expr.span, variable.span, "range")
-        value = self.inference.constant(Scoped(expr, self.system.root, unit), "a bound")
-        return None if value is None else float(value)
+    def squared(self) -> None:
+        """Gauss-Newton methods minimise sums of squares."""
+        method, objective = self.said.method, self.said.objective
+        squares = objective.squares if objective is not None else None
+        for square in squares or ():
+            if square.measure is not None:
+                self.system.squares.setdefault(square.key, square)
+        if method is None or not method.row.squares or objective is None or squares is not None:
+            return
+        self.inference.report(
+            "not-a-sum-of-squares",
+            f"`{method.row.name}` minimises a sum of squares",
+            objective.goal.value.span,
+            "is not evidently one",
+            related=(Label(self.place("using"), "asked for here"),),
+            help="write a square, such as `minimize error²`, or take `using lbfgs`",
+        )
+
+    def missing(self, message: str, label: str, way_out: str) -> None:
+        self.inference.report("missing-clause", message, self.item.name_span, label, help=way_out)
+
+    def refuse(self, message: str, label: str, way_out: str | None, word: str | None = None) -> None:
+        place = self.place(word) if word else self.item.name_span
+        self.inference.report("said-twice", message, place, label, help=way_out)
+
+    def place(self, word: str) -> Any:
+        return next(c.span for c in self.item.clauses if word_of(c) == word)
+
+    # ------------------------------------------------------------ settings
 
     def setting(self, item: syntax.Setting) -> Iterator[tuple[str, Scoped]]:
-        found = self.find(item.path, item.span)
-        if not isinstance(found, Variable):
-            return
-        if found.kind not in ("param", "state", "given"):
-            self.inference.report(
-                "not-settable",
-                f"`{found.path}` is {with_article(found.kind)}: a task sets params, givens and starts",
-                item.span,
-                "set here",
-                related=(Label(found.span, "declared here"),),
-            )
+        found = find(item.path, item.span, self.inference)
+        if isinstance(found, FreeLet) or not (
+            isinstance(found, Variable) and found.kind in ("param", "state", "given")
+        ):
+            if found is not None:
+                self.not_settable(found, item)
             return
         value = Scoped(item.value, self.system.root, found.display)
         if literal(item.value) is None:
@@ -373,52 +320,22 @@ class _TaskReader:
         if self.inference.constant(value, "a setting") is not None:
             yield found.path, value
 
-    # ------------------------------------------------------------ what is wanted
-
-    def goal(self, clause: syntax.Goal) -> Unit:
-        dimension = self.over_runs(clause.value, clause.value.span, number=True)
-        return Unit(dimension, Fraction(1), "" if dimension.pure else str(dimension))
-
-    def over_runs(self, expr: syntax.Expr, span: Span, *, number: bool):
-        self.inference.over_runs = True
-        found = self.inference.infer(expr, self.scope)
-        self.inference.over_runs = False
-        if number:
-            self.inference.number_only(found, expr)
-        if not has_measure(expr, self.scope) and not self.inference.problems:
-            known = ", ".join(m.item.name for m in self.system.measures)
-            self.inference.report(
-                "no-measure",
-                "this names no loss or metric of the scenario",
-                span,
-                "depends on no run",
-                help=f"it has {known}" if known else "declare `loss name = …` in the scenario",
-            )
-        return self.inference.final(found.dimension)
-
-    def expect(self, condition: syntax.Expr) -> Comparison | None:
-        if not isinstance(condition, syntax.Compare):
-            self.inference.report(
-                "not-a-comparison",
-                "`expect` takes a comparison",
-                condition.span,
-                "compares nothing",
-                help="write `expect mean(error) < 5 [cm]`",
-            )
-            return None
-        self.over_runs(condition, condition.span, number=False)
-        per_run = any(outside_reductions(o, self.scope) for o in condition.operands)
-        unit = next((u for u in map(unit_of, condition.operands) if u), None)
-        if unit is None:
-            first = self.first_measure(condition)
-            unit = first.display if first else Unit()
-        return Comparison(condition.operands, condition.ops, per_run, unit, condition.span)
-
-    def first_measure(self, expr: syntax.Expr) -> Measure | None:
-        if isinstance(expr, syntax.Name):
-            found = self.scope.find(expr.id)
-            return found if isinstance(found, Measure) else None
-        return next((m for m in map(self.first_measure, syntax.children(expr)) if m), None)
+    def not_settable(self, found: object, item: syntax.Setting) -> None:
+        quantity = found if isinstance(found, Variable | FreeLet) else None
+        kind = found.kind if isinstance(found, Variable) else "let" if quantity else "no quantity"
+        name = item.path[0] if isinstance(found, FreeLet) else ".".join(item.path)
+        inherit = f"scenario Other like {self.system.name} {{ let {name} = … }}"
+        self.inference.report(
+            "not-settable",
+            f"`{'.'.join(item.path)}` is {with_article(kind) if quantity else kind}: "
+            "a task sets params, givens and starts",
+            item.span,
+            "set here",
+            related=(Label(quantity.span, "declared here"),) if quantity else (),
+            help=f"give it another equation in a scenario of its own: `{inherit}`"
+            if kind == "let" and len(item.path) == 1 + isinstance(found, FreeLet)
+            else None,
+        )
 
     # ------------------------------------------------------------ the rest
 
@@ -448,23 +365,62 @@ class _TaskReader:
         return word
 
     def plotted(self, expr: syntax.Expr) -> Iterator[str]:
-        root = self.system.root
-        variable = target_of(expr, root)
-        if variable is not None:
-            yield variable.path
-        elif part_of(expr, root) is None:
-            self.inference.report(
-                "not-plottable", "`plot` takes names of the scenario and its parts", expr.span, "is not one"
+        """The observed quantities that a name stands for: itself, several results, or all that a part is seen by."""
+        report = self.inference.report
+        if self.system.run_item is None:
+            report(
+                "no-run",
+                f"nothing changes with time in scenario `{self.system.name}`: there is nothing to draw",
+                expr.span,
+                "drawn here",
+                help="say how long it runs, `run for 10 [s]`, or leave `plot` out",
             )
+            return
+        found = named(expr, self.system.root)
+        if isinstance(expr, syntax.Member) and found is None:
+            record = named(expr.object, self.system.root)
+            ports = record.record.outputs if isinstance(record, Variable) and record.record else ()
+            if isinstance(record, Variable) and expr.name in [p.name for p in ports]:
+                yield f"{record.path}.{expr.name}"
+                return
+        match found:
+            case Variable(record=record) if record is not None:
+                yield from (f"{found.path}.{port.name}" for port in record.outputs)
+            case Variable(kind="state" | "input" | "output" | "let"):
+                yield found.path
+            case Variable():
+                message = f"`{found.path}` is {with_article(found.kind)}, which stays as it is"
+                report("not-plottable", message, expr.span, "does not change", help="draw what depends on it")
+            case Scope():
+                seen = [v.path for v in self.system.variables if v.scope is found and v.kind in ("state", "output")]
+                yield from seen
+            case _:
+                self.not_plottable(expr)
+
+    def not_plottable(self, expr: syntax.Expr) -> None:
+        close = None
+        if isinstance(expr, syntax.Name | syntax.Member):
+            holder = named(expr.object, self.system.root) if isinstance(expr, syntax.Member) else self.system.root
+            word = expr.name if isinstance(expr, syntax.Member) else expr.id
+            names = holder.names if isinstance(holder, Scope) else ()
+            close = did_you_mean(word, names)
+        self.inference.report(
+            "not-plottable",
+            "`plot` takes names of the scenario and its parts that change with time",
+            expr.span,
+            "is not one",
+            help=close or "give it a name in the scenario, `let name = …`, and plot that",
+        )
 
     def needs(self, earlier: list[TaskUse]) -> tuple[str, ...]:
-        """Earlier tasks that vary what this scenario uses."""
+        """Earlier tasks that find what this scenario uses; what differs from run to run is not kept."""
         mine = _declared(self.system)
-        return tuple(
-            t.item.name
-            for t in earlier
-            if any((q.path, d) in mine for q in t.vary for p, d in _declared(t.system) if p == q.path)
-        )
+        return tuple(t.item.name for t in earlier if t.system is not None and _found(t, t.system) & mine)
+
+
+def _found(task: TaskUse, system: System) -> set[tuple[str, int]]:
+    paths = {q.path for q in task.vary if not q.each}
+    return {(path, key) for path, key in _declared(system) if path in paths}
 
 
 def _declared(system: System) -> set[tuple[str, int]]:
@@ -472,21 +428,3 @@ def _declared(system: System) -> set[tuple[str, int]]:
     params = [v for v in system.variables if v.kind == "param"]
     found = {(v.path, id(v.value.expr) if v.value else id(v.declaration)) for v in params}
     return found | {(n.path, id(n.item)) for n in system.networks}
-
-
-def outside_reductions(expr: syntax.Expr, scope: Scope) -> bool:
-    """Whether a loss or metric stands outside every reduction over runs."""
-
-    match expr:
-        case syntax.Name(name):
-            return isinstance(scope.find(name), Measure)
-        case syntax.Call(syntax.Name(name), arguments) if is_run_reduction(name, len(arguments)):
-            return False
-        case _:
-            return any(outside_reductions(c, scope) for c in syntax.children(expr))
-
-
-def is_run_reduction(name: str, count: int) -> bool:
-    """`max(e)` reduces over runs in a task; `max(a, b)` does not."""
-
-    return name in RUN_REDUCTIONS and (count == 1 or name not in FUNCTIONS)

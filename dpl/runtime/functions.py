@@ -7,7 +7,7 @@ or infinite.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -133,6 +133,28 @@ def array(*elements: Any) -> Array:
     shape = jnp.broadcast_shapes(*(jnp.shape(e) for e in elements))
     dtype = jnp.result_type(*elements)
     return jnp.stack([jnp.broadcast_to(jnp.asarray(e, dtype), shape) for e in elements])
+
+
+# ---------------------------------------------------------------- what a task says
+
+
+def freed(values: Mapping[str, Any], name: str, otherwise: Any) -> Any:
+    """The value that a task gives to a freed name, else the one that its equation gives."""
+    return values.get(name, otherwise)
+
+
+def runs_sd(e: Any) -> Array:
+    """The standard deviation over runs (divided by their number, not by one less); derivative 0 where all agree."""
+    return sqrt(jnp.mean(jnp.square(e - jnp.mean(e))))
+
+
+def runs_cvar(e: Any, share: Any) -> Array:
+    """The mean of the runs at or above their `share`-quantile (Rockafellar and Uryasev 2000, J. Risk 2(3), 21).
+
+    The derivative is that of the mean of those runs, as of the optimum of their equation (10).
+    """
+    worst = e >= jnp.quantile(e, share, method="higher")  # one of the runs: interpolated ones are rounded
+    return jnp.mean(e, where=worst)
 
 
 # ---------------------------------------------------------------- chosen derivatives

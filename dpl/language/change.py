@@ -1,0 +1,59 @@
+"""What changes during a run, and what makes it do so."""
+
+from __future__ import annotations
+
+from dpl.language import syntax
+from dpl.language.balance import Structure
+from dpl.language.depend import reads
+from dpl.language.model import Scoped, System, Variable
+
+Cause = Variable | str | None
+"""What changes and is read: a variable, or `time`; None for a state, which moves by itself"""
+
+
+def causes(system: System) -> dict[Variable, Cause]:
+    """The variables that change during a run: all that depend on time, on a state, or on an unknown that does."""
+    owners = Structure(system).matching
+    readers: dict[Variable, list[Variable]] = {}
+    found: dict[Variable, Cause] = {}
+    for variable in system.variables:
+        if variable.kind == "state":
+            found[variable] = None
+            continue
+        equation = owners.get((variable, 0))
+        for source in [*sources(variable), *([equation.left, equation.right] if equation else [])]:
+            for read in reads(source):
+                if read.what == "time" or read.order > 0:
+                    found.setdefault(variable, read.what if isinstance(read.what, Variable) else "time")
+                elif isinstance(read.what, Variable) and read.what is not variable:
+                    readers.setdefault(read.what, []).append(variable)
+    waiting = list(found)
+    while waiting:
+        changing = waiting.pop()
+        for reader in readers.get(changing, ()):
+            if reader not in found:
+                found[reader] = changing
+                waiting.append(reader)
+    return found
+
+
+def sources(variable: Variable) -> list[Scoped]:
+    """What the text says that a variable is made of: its value or start, and the ends that saturate it."""
+    found = [variable.value] if variable.value and variable.kind not in ("param", "given") else []
+    limit = variable.declaration.limit
+    return found + ([Scoped(limit, variable.scope)] if isinstance(limit, syntax.Range) else [])
+
+
+def varying(system: System) -> set[Variable]:
+    """The variables that change during a run."""
+    return set(causes(system))
+
+
+def chain(variable: Variable, found: dict[Variable, Cause]) -> list[Variable | str]:
+    """From a variable that changes to the state, or to `time`, that makes it do so."""
+    result: list[Variable | str] = [variable]
+    following: Cause = found.get(variable)
+    while following is not None and following not in result:
+        result.append(following)
+        following = found.get(following) if isinstance(following, Variable) else None
+    return result
