@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpl import language
+from dpl.controllers import Controllers
 from dpl.language.diagnostics import CompileError, Diagnostic
 from dpl.language.source import Source
 from dpl.results import params
@@ -29,6 +30,8 @@ class Program(runtime.Program):
     sources: tuple[Source, ...] = ()
     """The texts that it was read from"""
     warnings: tuple[Diagnostic, ...] = ()
+    controllers: Controllers
+    """What can be exported, by name: `program.controllers["Pilot"].export("pilot.py")`"""
 
     def run(
         self,
@@ -81,4 +84,5 @@ def program(model: CheckedModel, seed: int = 0) -> Program:
     namespace = runtime.execute(source, model.file.source.name)
     made = Program(namespace["MODULE"], source, seed, namespace)
     made.sources, made.warnings = model.sources, model.warnings
+    made.controllers = Controllers(made, model)
     return made

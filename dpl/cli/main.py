@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dpl.cli import check, emit, run, runs, show
+from dpl.cli import check, emit, export, run, runs, show
 from dpl.cli.codes import BROKEN_PIPE, DONE, INTERRUPTED, WRONG
 from dpl.version import __version__
 
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, runs, check, show, emit):
+    for command in (run, runs, check, show, emit, export):
         command.add(commands)
     return parser
 

@@ -8,6 +8,7 @@ from dpl.compiler import ir
 from dpl.compiler.algebra import Expr, Symbol, function_name, network_path, next_of, opaque, sp, start_of
 from dpl.compiler.symbolic import Translator
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
+from dpl.language.model import NetworkUse
 
 Shape = tuple[int, ...]
 
@@ -75,6 +76,7 @@ class Shapes:
     def __init__(self, translator: Translator):
         self.translator = translator
         self._named: dict[Symbol, Shape] = {}
+        self._records: dict[Symbol, NetworkUse] = {}
         for variable in translator.system.variables:
             if variable.shape:
                 found = translator.symbol(variable)
@@ -86,9 +88,13 @@ class Shapes:
         quantity = self.translator.quantities.get(symbol)
         return quantity[0].shape if quantity else self._named.get(symbol, ())
 
-    def learn(self, symbol: Symbol, shape: Shape) -> None:
-        """The shape of a symbol that is no quantity of the text."""
-        self._named[symbol] = shape
+    def learn(self, symbol: Symbol, value: Expr) -> None:
+        """What a symbol that is no quantity of the text stands for."""
+        path = network_path(value)
+        if path is not None:
+            self._records[symbol] = self.translator.networks[path]
+        elif symbol not in self.translator.quantities:
+            self._named[symbol] = self.of(value)
 
     def of(self, expr: Expr) -> Shape:
         if expr.is_Symbol:
@@ -120,7 +126,7 @@ class Shapes:
         path = network_path(call)
         if path is not None:
             return self.translator.networks[path].outputs[position].shape
-        record = self.translator.quantities[call][0].record
+        record = self._records.get(call) or self.translator.quantities[call][0].record
         return record.outputs[position].shape if record else ()
 
 

@@ -1,0 +1,306 @@
+"""An extracted function as a Python file that needs NumPy alone, or as a JAX function; its numbers are in the text.
+
+What a reader calls stands first, then networks, then mathematics, then numbers. The text is made of our own words,
+mangled names and literals; same input, same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dpl.compiler import declarations, ir
+from dpl.compiler.algebra import Expr, Symbol, opaque, sp, weights_of
+from dpl.compiler.codegen import plain, snake
+from dpl.compiler.extract import Extract, Quantity
+from dpl.compiler.layers import literal, network_function, weight_lines
+from dpl.compiler.literals import WIDTH, assigned, quoted
+from dpl.compiler.names import Names, identifier, symbol_names
+from dpl.compiler.plain import PlainPrinter, mathematics, scalars_named, with_needed
+from dpl.compiler.printer import Printer
+from dpl.compiler.start import Value
+from dpl.language.model import NetworkUse
+
+MARK = "exported by DPL"
+"""Stands in the first line of every file that this module writes"""
+
+_OURS = "np math annotations Any Callable NamedTuple State Outputs START PERIOD state outputs"
+
+
+def numpy_source(extract: Extract, values: Mapping[str, Any], version: str) -> str:
+    """The file. `values` [SI] by path: numbers, nested lists, and of networks `{"w": [...], "b": [...]}`."""
+    first = _File(extract, values, version, set(scalars_named()))
+    first.text()  # says which functions it uses: names clash with those alone
+    return _File(extract, values, version, with_needed(first.printer.used)).text()
+
+
+class _Naming:
+    """A Python name for everything in the text: those that a caller writes are given out first."""
+
+    def __init__(self, extract: Extract, taken: Iterable[str]):
+        self.taken = [*_OURS.split(), *taken]
+        names = Names(self.taken)
+        self.function = names.unique(snake(identifier(extract.name)))
+        self.arguments = [names.unique(identifier(q.name)) for q in extract.inputs]
+        self.fields = [names.unique(identifier(q.name)) for q in extract.states]
+        own = Names()
+        self.results = [own.unique(identifier(q.name)) for q in extract.outputs]
+        given = zip((*extract.inputs, *extract.states), (*self.arguments, *self.fields), strict=True)
+        self.symbols: dict[Symbol, str] = {q.symbol: name for q, name in given}
+        for q in extract.params:
+            self.symbols[q.symbol] = names.unique(identifier(extract.local(q.name)).upper())
+        self.networks: dict[str, str] = {}
+        for use in extract.networks:
+            name = names.unique(identifier(extract.local(use.path)))
+            self.networks[use.path] = name if name != self.function else names.unique(f"{name}_network")
+            self.symbols[weights_of(use.path)] = names.unique(name.upper())
+        fixed = {t for s in extract.fixed for t in ir.targets(s)}
+        rest = [s for s in extract.symbols() if s not in self.symbols]
+        wishes = symbol_names([s.name.removeprefix("argument ") for s in rest])
+        for s in rest:
+            entry = sp.Symbol(f"argument {s.name}", real=True)
+            wish = wishes[s.name.removeprefix("argument ")]
+            self.symbols[s] = self.symbols.get(entry) or names.unique(wish.upper() if s in fixed else wish)
+
+    def called(self, extract: Extract) -> dict[str, tuple[str, bool]]:
+        """Of each network its function, and whether that has several results."""
+        return {u.path: (self.networks[u.path], len(u.outputs) > 1) for u in extract.networks}
+
+
+class _File:
+    def __init__(self, extract: Extract, values: Mapping[str, Any], version: str, taken: set[str]):
+        self.extract, self.values, self.version = extract, values, version
+        self.naming = _Naming(extract, sorted(taken))
+        self.printer = PlainPrinter(self.naming.symbols, self.naming.called(extract), extract.shapes)
+        self.arrays = any(q.shape for q in (*extract.inputs, *extract.states, *extract.outputs))
+
+    def text(self) -> str:
+        e = self.extract
+        function = self.function()
+        networks = [line for use in e.networks for line in ("", "", *self.network(use))]
+        fixed = [line for s in e.fixed for line in statement(s, self.printer, "")]
+        starts = [self.printer.text(s) for s in e.starts or ()]
+        numbers = [*self.params(), *self.weights(), *fixed]
+        if e.states and e.starts is not None:
+            given = [f"{name}={text}" for name, text in zip(self.naming.fields, starts, strict=True)]
+            numbers += [f"START = State({', '.join(given)})"]
+        body = [*self.types(), *function, *networks]
+        for lines in (mathematics(self.printer.used), numbers):
+            body += ["", "", *lines] if lines else []
+        return "\n".join([*self.opening("\n".join(body)), *body]) + "\n"
+
+    def network(self, use: NetworkUse) -> list[str]:
+        name, weights = self.naming.networks[use.path], self.naming.symbols[weights_of(use.path)]
+        return network_function(use, name, weights, self.naming.taken, self.printer.scalar)
+
+    # ------------------------------------------------------------ what it says of itself
+
+    def opening(self, body: str) -> list[str]:
+        e = self.extract
+        title = f"{plain(e.name)} of {plain(e.source)}, {MARK} {self.version}."
+        doc = declarations.clean(e.doc)
+        lines = [f'"""{title}', *(["", *textwrap.wrap(plain(doc), WIDTH)] if doc else []), "", *self.usage(), ""]
+        for title, names, quantities in (
+            ("Takes", self.naming.arguments, e.inputs),
+            ("Returns", self.naming.results, e.outputs),
+            ("State", self.naming.fields, e.states),
+        ):
+            if quantities:
+                width = max(map(len, names))
+                said = [f"    {n:<{width}}  {_described(q, n)}" for n, q in zip(names, quantities, strict=True)]
+                lines += [f"{title}:", *(line.rstrip() for line in said)]
+        lines += ['"""', "", "from __future__ import annotations", ""]
+        lines += ["import math"] if "math." in body else []
+        lines += ["from collections.abc import Callable"] if "Callable[" in body else []
+        typing = [w for w in ("Any", "NamedTuple") if re.search(rf"\b{w}\b", body)]
+        lines += [f"from typing import {', '.join(typing)}"] if typing else []
+        lines += ["", "import numpy as np"] if "np." in body else []
+        return [*lines, *(["", f"PERIOD = {float(e.period)!r}  # s between calls"] if e.period else [])]
+
+    def usage(self) -> list[str]:
+        """How to call it."""
+        e, n = self.extract, self.naming
+        result = "outputs" if len(e.outputs) > 1 else n.results[0]
+        call = f"{n.function}({', '.join([*self.required(), *(['state'] if e.states else []), *self.optional()])})"
+        every = f"  # every PERIOD = {float(e.period):g} s" if e.period else ""
+        if not e.states:
+            return [f"    {result} = {call}{every}"]
+        start = "START" if e.starts is not None else f"State({', '.join(f'{f}=…' for f in n.fields)})"
+        return [f"    state = {start}", f"    {result}, state = {call}{every}"]
+
+    def required(self) -> list[str]:
+        return [n for n, q in zip(self.naming.arguments, self.extract.inputs, strict=True) if q.default is None]
+
+    def optional(self) -> list[str]:
+        return [n for n, q in zip(self.naming.arguments, self.extract.inputs, strict=True) if q.default is not None]
+
+    # ------------------------------------------------------------ what it defines
+
+    def types(self) -> list[str]:
+        e, n = self.extract, self.naming
+        lines: list[str] = []
+        if len(e.outputs) > 1:
+            lines += _named_tuple("Outputs", "What is returned.", n.results, e.outputs)
+        if e.states:
+            lines += _named_tuple("State", "What is kept from one call to the next.", n.fields, e.states)
+        return lines
+
+    def function(self) -> list[str]:
+        e, n, printer = self.extract, self.naming, self.printer
+        arguments = [f"{name}: {_type(q)}" for name, q in zip(n.arguments, e.inputs, strict=True) if q.default is None]
+        arguments += ["state: State"] if e.states else []
+        for name, q in zip(n.arguments, e.inputs, strict=True):
+            if q.default is not None:
+                arguments.append(f"{name}: {_type(q)} = {_default(q)}")
+        kinds = [_type(q) for q in e.outputs]
+        returned = "Outputs" if len(kinds) > 1 else kinds[0]
+        kind = f"tuple[{returned}, State]" if e.states else returned
+        lines = ["", ""]
+        if self.arrays:
+            lines += ['@np.errstate(all="ignore")']
+        lines += _called(f"def {n.function}", arguments, f" -> {kind}:")
+        lines += [f'    """{_signature(n, e)}"""']
+        lines += _unpacked(n.fields, "state")
+        for s in e.body:
+            lines += statement(s, printer, "    ")
+        results = [self.returned(r, q) for r, q in zip(e.results, e.outputs, strict=True)]
+        result = f"Outputs({', '.join(results)})" if len(results) > 1 else results[0]
+        if not e.states:
+            return [*lines, f"    return {result}"]
+        return [*lines, f"    return {result}, State({', '.join(map(printer.text, e.following))})"]
+
+    def returned(self, value: Expr, quantity: Quantity) -> str:
+        """A number for every element, where the value of an array is one number."""
+        if quantity.shape and self.extract.shapes.of(value) != quantity.shape:
+            value = opaque("full")(value, *map(sp.Integer, quantity.shape))
+        return self.printer.text(value)
+
+    # ------------------------------------------------------------ numbers
+
+    def weights(self) -> list[str]:
+        found = [(u, self.naming.symbols[weights_of(u.path)]) for u in self.extract.networks]
+        return [line for use, name in found for line in weight_lines(use, name, self.values[use.path])]
+
+    def params(self) -> list[str]:
+        lines: list[str] = []
+        for q in self.extract.params:
+            value = self.values[q.name]
+            text = f"np.array({literal(value)})" if q.shape else literal(value)
+            scaled = f" = {value / float(q.unit.scale):.12g}" if q.unit.scale != 1 and not q.shape else ""
+            said = f"{self.extract.local(q.name)}{scaled} {_unit(q)}".rstrip() + (
+                ", in SI" if q.unit.scale != 1 else ""
+            )
+            lines.append(f"{self.naming.symbols[q.symbol]} = {text}  # {plain(said)}")
+        return lines
+
+
+# ---------------------------------------------------------------- a function for JAX
+
+
+def jax_source(extract: Extract) -> str:
+    """A module whose `step(values, inputs, states)` returns the tuples of outputs and of next states.
+
+    `values` [SI] by path; `inputs`, `states` and what is returned are tuples in declared units.
+    """
+    naming = _Naming(extract, ["step", "values", "inputs", "states"])
+    specs = {u.path: naming.symbols[weights_of(u.path)] + "_SPEC" for u in extract.networks}
+    printer = _JaxPrinter(naming.symbols, {u.path: (specs[u.path], len(u.outputs) > 1) for u in extract.networks})
+    lines = ["from jax import numpy as jnp", "", "from dpl.runtime import functions as dpl"]
+    lines += ["from dpl.runtime import networks, roots, spec", ""]
+    for use in extract.networks:
+        lines += [*assigned(specs[use.path], declarations.network(use)), ""]
+    lines += ["", "def step(values, inputs, states):"]
+    for kind, names in (("inputs", naming.arguments), ("states", naming.fields)):
+        lines += _unpacked(names, kind)
+    looked_up = [(q.symbol, q.name) for q in extract.params] + [(weights_of(u.path), u.path) for u in extract.networks]
+    lines += [f"    {naming.symbols[s]} = values[{quoted(path)}]" for s, path in looked_up]
+    for s in (*extract.fixed, *extract.body):
+        lines += statement(s, printer, "    ")
+    results, following = (
+        "(" + "".join(f"{printer.text(e)}, " for e in exprs) + ")" for exprs in (extract.results, extract.following)
+    )
+    return "\n".join([*lines, f"    return {results}, {following}"]) + "\n"
+
+
+class _JaxPrinter(Printer):
+    def special(self, name: str, args: tuple[Expr, ...]) -> str:
+        return self.text(args[0]) if name == "argument" else super().special(name, args)
+
+
+# ---------------------------------------------------------------- statements
+
+
+def statement(found: ir.Statement, printer: Printer, indent: str) -> list[str]:
+    """A statement with its origin."""
+    comment = f"  # {plain(found.origin)}" if found.origin else ""
+    solver = "linear_solve" if isinstance(printer, PlainPrinter) else "roots.linear_solve"
+    match found:
+        case ir.Assign(target, value):
+            return [f"{indent}{printer.symbol(target)} = {printer.text(value)}{comment}"]
+        case ir.Solve(unknowns, rows, right):
+            if isinstance(printer, PlainPrinter):
+                printer.used.add(solver)
+            left = ", ".join(map(printer.symbol, unknowns))
+            matrix = ", ".join(f"({', '.join(map(printer.text, row))},)" for row in rows)
+            return [f"{indent}({left},) = {solver}(({matrix},), ({', '.join(map(printer.text, right))},)){comment}"]
+        case ir.Root():
+            raise AssertionError("a root passed the extraction: a bug in DPL")
+
+
+# ---------------------------------------------------------------- words
+
+
+def _unit(q: Quantity) -> str:
+    return f"[{q.unit.text}]" if q.unit.text and q.unit.text != "1" else ""
+
+
+def _described(q: Quantity, name: str) -> str:
+    shape = f"array of {' x '.join(map(str, q.shape))}" if q.shape else ""
+    return plain(" ".join(filter(None, (q.name if q.name != name else "", _unit(q), shape))))
+
+
+def _signature(naming: _Naming, extract: Extract) -> str:
+    """`theta [rad], omega [rad/s] -> u [N*m]`"""
+    sides: list[str] = []
+    for names, quantities in ((naming.arguments, extract.inputs), (naming.results, extract.outputs)):
+        sides.append(", ".join(f"{n} {_unit(q)}".rstrip() for n, q in zip(names, quantities, strict=True)))
+    return plain(" -> ".join(filter(None, sides)) + ".")
+
+
+def _type(q: Quantity) -> str:
+    return "np.ndarray" if q.shape else "float"
+
+
+def _default(q: Quantity) -> str:
+    assert q.default is not None
+    return repr(_unscaled(q.default, float(q.unit.scale)))
+
+
+def _unscaled(value: Value, scale: float) -> Value:
+    return tuple(_unscaled(v, scale) for v in value) if isinstance(value, tuple) else value / scale
+
+
+def _named_tuple(name: str, doc: str, fields: Sequence[str], quantities: Sequence[Quantity]) -> list[str]:
+    lines = ["", "", f"class {name}(NamedTuple):", f'    """{doc}"""', ""]
+    for field, q in zip(fields, quantities, strict=True):
+        said = _described(q, field)
+        lines.append(f"    {field}: {_type(q)}" + (f"  # {said}" if said else ""))
+    return lines
+
+
+def _called(opening: str, arguments: Sequence[str], closing: str) -> list[str]:
+    """`opening(arguments)closing`, one argument a line if they do not fit."""
+    line = f"{opening}({', '.join(arguments)}){closing}"
+    return [line] if len(line) <= WIDTH else [f"{opening}(", *(f"    {a}," for a in arguments), f"){closing}"]
+
+
+def _unpacked(names: Sequence[str], source: str) -> list[str]:
+    if not names:
+        return []
+    return _indented(_called("", [f"{n}," if len(names) == 1 else n for n in names], f" = {source}"))
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
