@@ -14,8 +14,8 @@ import pytest
 from dpl.runtime import networks
 from dpl.runtime.program import Program
 from dpl.runtime.spec import (
-    Distribution,
     Comparison,
+    Distribution,
     Given,
     Measure,
     Method,

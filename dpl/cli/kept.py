@@ -28,10 +28,10 @@ def keep() -> None:
     configure("jax_compilation_cache_dir", str(place / "compiled"))
     configure("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
     configure("jax_persistent_cache_min_entry_size_bytes", -1)
-    _trim(place / "compiled")
+    trim(place / "compiled")
 
 
-def _trim(place: Path) -> None:
+def trim(place: Path) -> None:
     """Deletes what was used longest ago, if need be to three quarters of the size; JAX's own limit needs a package."""
     try:
         with os.scandir(place) as entries:

@@ -147,7 +147,7 @@ class Folder:
 
     def log(self, text: str) -> None:
         """Adds lines to what the console showed."""
-        self._log += text if text.endswith("\n") else text + "\n"
+        self._log += text + "\n"
         self.write(LOG, self._log.encode())
 
     # -- states of tasks
