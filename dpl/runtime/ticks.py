@@ -44,6 +44,11 @@ class Ticker:
     def restored(self, carried: Any) -> Sampled:
         return Sampled(carried, carried, self._start.held) if self._uniform else Sampled(*carried)
 
+    def due(self, i: Any, carried: Any) -> Tuple:
+        """The sampled states as they will be at base tick `i`."""
+        z, pending, _ = self.restored(carried)
+        return pending if self._uniform else _committed(self._clocks, i, z, pending)
+
     def tick(self, i: Any, t: Any, x: Tuple, s: Sampled, c: Tuple) -> Sampled:
         """The sampled part after base tick `i` (an integer, traced or not) at time `t` [s]."""
         z, pending, held = s

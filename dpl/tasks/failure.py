@@ -43,7 +43,7 @@ def _each_run(problem: Problem, base: Values, values: Values, givens: Values, in
 
     def one(run: tuple[Any, Any]) -> tuple[Any, Any]:
         row, index = jax.tree.map(lambda leaf: leaf[None], run)
-        (loss, _), gradient = jax.value_and_grad(problem.loss, has_aux=True)(theta, base, row, index)
+        loss, gradient = jax.value_and_grad(problem.loss)(theta, base, row, index)
         finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)]
         return jnp.isfinite(loss), jnp.all(jnp.stack(finite))
 

@@ -28,7 +28,6 @@ class Carry(NamedTuple):
     memory: Any
     order: Any
     """The order [samples] in which this epoch meets a fixed set of runs; empty for fresh runs"""
-    unended: Any
 
 
 class Constants(NamedTuple):
@@ -56,19 +55,19 @@ class Problem:
     lanes: int = 1
     pinned: frozenset[str] = frozenset()
 
-    def loss(self, theta: Any, base: Values, givens: Values, indices: Any) -> tuple[Any, Any]:
-        """The objective over some runs, to be minimised, and how many of them did not end well."""
+    def loss(self, theta: Any, base: Values, givens: Values, indices: Any) -> Any:
+        """The objective over some runs, to be minimised; NaN if one of them does not end well."""
         values = {**base, **inward(self.free, theta)}
-        results, status = jax.vmap(lambda row, _: self.scenario.measures_si({**values, **row}))(givens, indices)
+        results, _ = jax.vmap(lambda row, _: self.scenario.measures_si({**values, **row}))(givens, indices)
         value = self.objective.function(results)
-        return -value if self.objective.maximize else value, jnp.sum(status != 0)
+        return -value if self.objective.maximize else value
 
     # -- what the engine repeats
 
     def begin(self, starts: Any, constants: Constants) -> Carry:
         theta = jax.vmap(lambda values: outward(self.free, values))(starts)
         memory = jax.vmap(self.rule.direction(constants.numbers).init)(theta)
-        return Carry(theta, memory, jnp.arange(self.samples or 0), jnp.zeros((), int))
+        return Carry(theta, memory, jnp.arange(self.samples or 0))
 
     def step(self, carry: Carry, constants: Constants, step: Any) -> tuple[Carry, Any]:
         order = self._order(carry.order, constants.seed, step)
@@ -77,13 +76,11 @@ class Problem:
         rate = self.rule.rate(constants.numbers, step, constants.steps)
 
         def one(theta: Any, memory: Any) -> Any:
-            value = jax.value_and_grad(self.loss, has_aux=True)
-            (loss, unended), gradient = value(theta, constants.base, givens, indices)
-            moved, later = self.rule.moved(constants.numbers, rate, theta, gradient, memory)
-            return moved, later, loss, unended
+            loss, gradient = jax.value_and_grad(self.loss)(theta, constants.base, givens, indices)
+            return *self.rule.moved(constants.numbers, rate, theta, gradient, memory), loss
 
-        theta, memory, loss, unended = each_lane(self.lanes, one)(carry.theta, carry.memory)
-        return Carry(theta, memory, order, carry.unended + jnp.sum(unended, dtype=carry.unended.dtype)), loss
+        theta, memory, loss = each_lane(self.lanes, one)(carry.theta, carry.memory)
+        return Carry(theta, memory, order), loss
 
     def ended(self, carry: Carry) -> Any:
         return jnp.asarray(False)
@@ -110,13 +107,12 @@ class Problem:
         return jax.lax.cond(step % self.epoch == 0, lambda: self.shuffled(seed, step // self.epoch), lambda: order)
 
     def shuffled(self, seed: Any, epoch: Any) -> Any:
-        """The order of the runs in an epoch."""
+        """The order of the runs in an epoch; empty for fresh runs."""
         return jax.random.permutation(jax.random.fold_in(jax.random.key(seed), epoch), self.samples or 0)
 
     def met(self, seed: int, step: int) -> Any:
         """The indices [batch] of the runs that a step met, for a look back."""
-        order = jnp.arange(0) if self.samples is None else self.shuffled(seed, step // self.epoch)
-        return self.indices(order, step)
+        return self.indices(self.shuffled(seed, step // self.epoch), step)
 
 
 def each_lane(lanes: int, one: Any) -> Any:

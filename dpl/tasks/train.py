@@ -21,6 +21,7 @@ from dpl.tasks.problem import Constants, Problem
 from dpl.tasks.result import Quantity, Result, number
 from dpl.tasks.sampling import varying
 from dpl.tasks.simulate import pictured
+from dpl.tasks.windows import Windowed
 
 BATCH, STEPS = 64, 1_000
 
@@ -67,14 +68,18 @@ def train(program: Program, task: Task, context: Context) -> Trained:
     pinned = ready.pinned | {f.name for f in free}
     problem = Problem(ready.scenario, task.objective, free, descent.rule, plan.batch, plan.samples, plan.starts, pinned)
     constants = Constants(ready.base, np.asarray(ready.seed), np.asarray(plan.steps, float), descent.numbers)
-    iteration: Any = problem
+    starts = vary.starts(ready, task, free, plan.starts, ready.base)
+    iteration: engine.Iteration = problem
     if task.window is not None:
-        iteration, constants = windows.windowed(problem, constants, task.window, ready)
+        iteration, numbers = Windowed(problem, task.window), descent.numbers | {"discount": task.window.discount}
+        constants = constants._replace(numbers=numbers)
+        critic, weights = windows.critics(program, ready.scenario, task.window, ready.seed, plan.starts)
+        starts |= {task.window.critic.name: weights}
     title = f"train {task.name}"
     before = pictured(ready, task)
     context.progress.begin(title, plan.steps)
     try:
-        loop = engine.Loop(iteration, vary.starts(ready, task, free, plan.starts, ready.base), constants, plan.steps)
+        loop = engine.Loop(iteration, starts, constants, plan.steps)
         every = max(1, plan.steps // judge.LOOKS)
         standard = judge.standard(ready.scenario, task.objective, task.until, free, pinned, plan.samples)
         watch = Judge(standard, ready.base, ready.seed, plan.samples, every)
@@ -83,7 +88,10 @@ def train(program: Program, task: Task, context: Context) -> Trained:
         raise explain(title, problem, ready.base, ready.seed, failure) from None
     finally:
         context.progress.end()
-    ready.keep(watch.best.values)
+    found = dict(watch.best.values)
+    if task.window is not None:
+        program.values[critic] = found.pop(task.window.critic.name)
+    ready.keep(found)
     return _result(task, ready, task.objective, loop, watch, plan, chosen + plan.defaults, interrupted, before)
 
 
@@ -133,12 +141,7 @@ def _notes(task: Task, loop: engine.Loop, watch: Judge, plan: Plan) -> tuple[str
     if plan.starts > 1:
         ended = ", ".join(number(watch.declared(x).value) for x in watch.latest)
         notes.append(f"start {best.lane + 1} of {plan.starts} was the best; they ended at {ended}")
-    notes += vary.at_bounds(watch.standard.free, best.values)
-    unended = int(np.asarray(loop.carry.unended))
-    if unended:
-        runs = loop.step * plan.batch * plan.starts
-        notes.append(f"{unended:_} of {runs:_} runs did not end well")
-    return tuple(notes)
+    return (*notes, *vary.at_bounds(watch.standard.free, best.values))
 
 
 def counts(task: Task, ready: Setup) -> Plan:
