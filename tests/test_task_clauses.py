@@ -230,3 +230,65 @@ def test_compare_names_tasks_and_shows_what_they_share(clause, shown):
     task = tasks(COMPARED + f"compare c {{ on b, a{clause}; samples 7; seed 2 }}")["c"]
     assert (task.scenario, task.of, task.show) == ("", ("b", "a"), shown)
     assert set(task.needs) == {"a", "b"} and dict(task.counts) == {"samples": 7, "seed": 2}
+
+
+# ---------------------------------------------------------------- training in windows
+
+WINDOWED = """
+network critic(v in -1..1, x in -2..2, m in 0..9) -> value in 0..9 { hidden 4 }
+model Cart { param m = 2; input u; state x = 1; state v = 0; let swing = x*v; x' = v; v' = u/m }
+controller Pilot every 0.1 { input x; state held = 0; next held = x; output u = -x - held }
+scenario S {
+  part cart = Cart(u = pilot.u)
+  part pilot = Pilot(x = cart.x)
+  run for 2
+  metric end = final(cart.x)
+  loss early = average(cart.x² until 1)
+  loss cost = integral(cart.x²)
+}
+"""
+
+
+def windowed(more="", vary="cart", critic="critic", text=WINDOWED):
+    """The module of a file that trains in windows."""
+    value = f"{critic}(x = cart.x + pilot.held, v = cart.swing, m = cart.m)"
+    task = f"train t {{ on S; vary {vary}; minimize cost; window 0.5 with value {value}{more} }}"
+    return program.load(source(f"{text}\n{task}"), "test").module
+
+
+def test_a_window_calls_its_critic_with_states():
+    module = windowed()
+    spec, window = module.scenarios[0], module.tasks[0].window
+    c = spec.fixed({"cart.m": 2.0, **{s.name: s.value for s in spec.starts}})
+    assert [float(a) for a in window.arguments(0.0, (3.0, 5.0), (7.0,), (0.0, 0.0), c)] == [15.0, 10.0, 2.0]
+    assert (window.duration, window.discount) == (0.5, 0.99)
+    assert window.critic.name == "critic" and [p.name for p in window.critic.inputs] == ["v", "x", "m"]
+
+
+def test_a_window_goes_on_with_what_is_minimised():
+    module = windowed(", discount 0.9")
+    window, rows = module.tasks[0].window, module.scenarios[0].reductions
+    assert rows[window.reduction].kind == "integral" and [r.kind for r in rows].count("integral") == 1
+    assert window.discount == 0.9
+
+
+def test_the_critic_is_no_part_of_the_scenario_and_does_not_vary():
+    own = "scenario S {\n  network own(v in -1..1, x in -2..2, m in 0..9) -> value"
+    module = windowed(vary="all", critic="own", text=WINDOWED.replace("scenario S {", own))
+    assert module.scenarios[0].networks == () and [v.name for v in module.tasks[0].vary] == ["cart.m"]
+    assert module.tasks[0].window.critic.name == "own"
+
+
+# ---------------------------------------------------------------- what is drawn
+
+
+def test_names_to_plot_stand_for_what_is_observed():
+    text = AIM + "model A { input u; param p = 1; state x = 0; let y = 2*x; output z = y; x' = u }\n"
+    text += (
+        "scenario S { let setting = aim(3 + time); part a = A(u = setting.speed); run for 1; metric m = final(a.x) }"
+    )
+    module = program.load(
+        source(text + "\nsimulate s { on S; plot a, setting; plot a.u, setting.angle }"), "test"
+    ).module
+    assert module.tasks[0].plot == ("a.x", "a.z", "setting.speed", "setting.angle", "a.u")
+    assert set(module.tasks[0].plot) <= {o.name for o in module.scenarios[0].observed}

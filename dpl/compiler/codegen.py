@@ -10,6 +10,7 @@ import hashlib
 import math
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from dpl.compiler import declarations, ir
@@ -39,9 +40,10 @@ class _Module:
         self.names = Names()
         self.scenario_names = {s.system.name: self.names.unique(identifier(s.system.name)) for s in scenarios}
         self.task_names = {t.item.name: self.names.unique(identifier(t.item.name)) for t in model.tasks}
+        self.windows: dict[str, Make] = {}
         self.network_names: dict[str, str] = {}
         for lowered in scenarios:
-            for use in lowered.causal.translator.networks.values():
+            for use in _networks(lowered):
                 wish = identifier(use.path.replace(".", "_")).upper()
                 if _key(use) not in self.network_names:
                     self.network_names[_key(use)] = self.names.unique(wish)
@@ -69,7 +71,7 @@ class _Module:
         return lines
 
     def network_lines(self) -> list[str]:
-        uses = [u for s in self.scenarios for u in s.causal.translator.networks.values()]
+        uses = [u for s in self.scenarios for u in _networks(s)]
         by_name = {self.network_names[_key(u)]: u for u in reversed(uses)}
         lines: list[str] = []
         for name in self.network_names.values():
@@ -105,6 +107,10 @@ class _Module:
         for role, function in lowered.functions.items():
             functions[role] = Code(self.names.unique(f"{snake(name)}_{function.name}"))
             lines += ["", "", *_function(function, functions[role].text, printer)]
+        for task, (role, reduction) in lowered.windows.items():
+            use = lowered.system.windows[task]
+            critic = Code(self.network_names[_key(use.critic)])
+            self.windows[task] = declarations.window(use, critic, functions[role], reduction)
         networks = tuple(Code(s) for s in specs.values())
         return [*lines, "", "", *assigned(name, declarations.scenario(lowered, functions, networks))]
 
@@ -114,12 +120,18 @@ class _Module:
         name = self.task_names[task.item.name]
         writer = _OverRuns(self.names, snake(name), task.system) if task.system else None
         functions = writer.functions(task) if writer else declarations.TaskFunctions(None, None, (), (), None)
+        functions = replace(functions, window=self.windows.get(task.item.name))
         return [*(writer.lines if writer else ()), "", "", *assigned(name, declarations.task(task, functions))]
 
 
 def _key(use: NetworkUse) -> str:
     """What tells networks of different declarations apart, in all scenarios."""
     return repr((use.path, use.item.span.source.name, use.item.span.start, use.inputs, use.outputs))
+
+
+def _networks(lowered: Lowered) -> list[NetworkUse]:
+    """The networks of a scenario, and the critics that tasks fit to it."""
+    return [*lowered.causal.translator.networks.values(), *(w.critic for w in lowered.system.windows.values())]
 
 
 def _symbols(lowered: Lowered) -> list[Symbol]:

@@ -23,6 +23,7 @@ from dpl.language.model import (
     Scoped,
     TaskUse,
     Variable,
+    WindowUse,
 )
 from dpl.language.units import Unit
 from dpl.language.vary import ends_of
@@ -248,6 +249,7 @@ class TaskFunctions:
     constraints: tuple[Code, ...]
     expectations: tuple[Code, ...]
     until: Code | None
+    window: Make | None = None
 
 
 def task(use: TaskUse, functions: TaskFunctions) -> Make:
@@ -269,6 +271,7 @@ def task(use: TaskUse, functions: TaskFunctions) -> Make:
             "constraints": tuple(map(_comparison, use.constraints, functions.constraints)) or None,
             "expectations": tuple(map(_comparison, use.expectations, functions.expectations)) or None,
             "until": _comparison(use.until, functions.until) if use.until and functions.until else None,
+            "window": functions.window,
             "method": _method(use.method),
             "counts": use.counts or None,
             "fixed_samples": use.fixed_samples or None,
@@ -278,6 +281,21 @@ def task(use: TaskUse, functions: TaskFunctions) -> Make:
             "show": use.show or None,
             "needs": use.needs or None,
             "origin": item.span.origin,
+        },
+    )
+
+
+def window(use: WindowUse, critic: Code, arguments: Code, reduction: int) -> Make:
+    """`spec.Window`; `critic` and `arguments` name the network and the function that gives what it is called with."""
+    return Make(
+        "spec.Window",
+        {
+            "duration": float(use.duration),
+            "critic": critic,
+            "arguments": arguments,
+            "reduction": reduction,
+            "discount": use.discount,
+            "origin": use.span.origin,
         },
     )
 

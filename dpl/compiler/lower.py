@@ -77,6 +77,8 @@ class Lowered:
     defaults: tuple[str, ...]
     timed: bool
     """Whether the right-hand side reads the time itself"""
+    windows: dict[str, tuple[str, int]]
+    """By task, the role of the function that its critic is called with, and the index of what is minimised"""
 
     @property
     def system(self) -> System:
@@ -120,6 +122,7 @@ class _Lowering:
                     self.instant(name, doc, tuple(reads[name]))
         self.instant("observe", "every quantity by name", {v.path: self.translator.symbol(v) for v in self.observed})
         self.freed()
+        windows = self.windows()
         ranged = self.ranges()
         self.reduction_arguments()
         self.results()
@@ -141,6 +144,7 @@ class _Lowering:
             ranged,
             begin.defaults,
             TIME in self.between([*self.timing.rate_symbols, *integrands]),
+            windows,
         )
 
     @cached_property
@@ -266,6 +270,17 @@ class _Lowering:
             if found.port
             else self.translator.symbol(found.variable)
         )
+
+    def windows(self) -> dict[str, tuple[str, int]]:
+        """What the critics of tasks are called with, and which reductions they go on with."""
+        found: dict[str, tuple[str, int]] = {}
+        for i, (task, window) in enumerate(self.system.windows.items()):
+            role = f"critic_{i + 1}"
+            arguments = tuple(map(self.translator.scoped, window.arguments))
+            self.instant(role, f"what the critic of {task} is called with", arguments)
+            reductions = [r.symbol for r in self.translator.reductions]
+            found[task] = role, reductions.index(self.translator.scoped(window.reduction))
+        return found
 
     # ------------------------------------------------------------ ranges and rates
 

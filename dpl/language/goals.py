@@ -162,7 +162,7 @@ class Goals:
         if isinstance(what, Variable):
             kind, moves = with_article(what.kind), self.sound and what in varying(self.inference.system)
         else:
-            kind, moves = ("a call of a network", True) if isinstance(what, NetworkUse) else ("no such thing", True)
+            kind, moves = "a call of a network" if isinstance(what, NetworkUse) else "neither", False
         takes = "takes" if word in ("minimize", "maximize") else "compares"
         self.inference.report(
             "not-a-measure",
@@ -170,7 +170,9 @@ class Goals:
             place.span,
             "is none of them",
             related=(Label(what.span, "declared here"),) if isinstance(what, Variable) else (),
-            help=f"declare `metric name = {f'final({text})' if moves else text}` in the scenario, and name it here",
+            help=f"declare `metric name = {f'final({text})' if moves else text}` in the scenario, and name it here"
+            if not isinstance(what, str)
+            else "a metric of the scenario may read it, inside a reduction such as `average(…)`",
         )
 
 

@@ -319,6 +319,8 @@ class System:
     """By path, what the tasks of the file free"""
     squares: dict[str, Square] = field(default_factory=dict[str, "Square"])
     """By key, what is squared in losses that tasks minimise as sums of squares"""
+    windows: dict[str, WindowUse] = field(default_factory=dict[str, "WindowUse"])
+    """By name of the task that learns in them"""
     time: Unit = field(default_factory=Unit)
     """The unit of `time`: seconds, the unit of `run`, or pure in a file without units"""
 
@@ -360,6 +362,18 @@ class Objective:
 
 
 @dataclass(frozen=True)
+class WindowUse:
+    """Training in windows: the critic, what it is called with at a window's end; `reduction` is what is minimised."""
+
+    duration: Fraction
+    critic: NetworkUse
+    arguments: tuple[Scoped, ...]
+    reduction: Scoped
+    discount: float
+    span: Span
+
+
+@dataclass(frozen=True)
 class TaskUse:
     """A task with its clauses read. `system` is None for `compare`, which is `of` other tasks and shows names."""
 
@@ -371,6 +385,7 @@ class TaskUse:
     constraints: tuple[Comparison, ...] = ()
     expectations: tuple[Comparison, ...] = ()
     until: Comparison | None = None
+    window: WindowUse | None = None
     method: MethodUse | None = None
     counts: dict[str, int] = field(default_factory=dict[str, int])
     fixed_samples: bool = False

@@ -170,6 +170,9 @@ class Reader:
                 "is never reached",
                 help="write `decay = cosine`, or linear or exponential",
             )
+        elif values.get("final") == 0 and values.get("decay") == "exponential":
+            message = "an exponential decay never reaches 0"
+            report("out-of-range", message, given["final"].span, "is 0", help="write a small share, `final = 0.01`")
         return MethodUse(row, values)
 
     def argument(self, name: str, kind: ArgumentKind, expr: syntax.Expr, row: MethodRow) -> float | str | None:

@@ -23,15 +23,17 @@ from dpl.language.model import (
     System,
     TaskUse,
     Variable,
+    WindowUse,
     named,
 )
 from dpl.language.settings import Reader
 from dpl.language.vary import Vary, find
+from dpl.language.windows import Windows, critic_of
 
 CLAUSES: dict[str, tuple[str, ...]] = {
     "simulate": ("on", "points", "seed", "plot"),
     "train": tuple(
-        "on vary minimize maximize using batch steps epochs samples seed start starts until plot".split()
+        "on vary minimize maximize using batch steps epochs samples seed start starts until window plot".split()
     ),
     "optimize": (
         *("on", "vary", "minimize", "maximize", "subject to"),
@@ -153,6 +155,7 @@ class _Said:
     constraints: list[Comparison] = field(default_factory=list[Comparison])
     expectations: list[Comparison] = field(default_factory=list[Comparison])
     until: Comparison | None = None
+    window: WindowUse | None = None
     method: MethodUse | None = None
     counts: dict[str, int] = field(default_factory=dict[str, int])
     fixed: bool = False
@@ -177,7 +180,13 @@ class _TaskReader:
         for clause in item.clauses:
             if word_of(clause) in allowed:
                 self.clause(clause)
-        vary = Vary(self.inference, item.kind, self.sound).read(said.varied)
+        window = next((c for c in item.clauses if isinstance(c, syntax.TrainingWindow)), None)
+        if window is not None and item.kind == "train":
+            said.window = Windows(self.inference, self.sound, window).read(said.objective)
+        if said.window is not None:
+            self.system.windows[item.name] = said.window
+        critic = critic_of(window, self.system.root) if window is not None else None
+        vary = Vary(self.inference, item.kind, self.sound, critic).read(said.varied)
         self.complete()
         return TaskUse(
             item,
@@ -188,6 +197,7 @@ class _TaskReader:
             constraints=tuple(said.constraints),
             expectations=tuple(said.expectations),
             until=said.until,
+            window=said.window,
             method=said.method,
             counts=said.counts,
             fixed_samples=said.fixed,
@@ -298,7 +308,7 @@ class _TaskReader:
 
     def refuse(self, message: str, label: str, way_out: str | None, word: str | None = None) -> None:
         place = self.place(word) if word else self.item.name_span
-        self.inference.report("said-twice", message, place, label, help=way_out)
+        self.inference.report("contradiction", message, place, label, help=way_out)
 
     def place(self, word: str) -> Any:
         return next(c.span for c in self.item.clauses if word_of(c) == word)
