@@ -106,6 +106,7 @@ class NotFinite(Exception):
     step: int
     values: dict[str, Any]
     losses: np.ndarray
+    lane: int
 
 
 class Watch(Protocol):
@@ -156,6 +157,7 @@ class Loop:
     def warm(self) -> None:
         """Compiles the steps, without doing one."""
         began = perf_counter()
+        jax.tree.map(jnp.copy, self.carry)  # so is what `advance` does before them
         zero = self._index(self.step)
         self.carry = jax.block_until_ready(self.programs.run(self.carry, self.constants, zero, zero))[0]
         self.seconds = Seconds((self.seconds.compile or 0.0) + perf_counter() - began, self.seconds.run)
@@ -197,8 +199,8 @@ class Loop:
                 carry, *_ = self._run(jax.tree.map(jnp.copy, before), self.step + at)
                 values = self.programs.values(carry.theta, lane)
                 if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(values))):
-                    return NotFinite(self.step + at, values, np.concatenate([self.losses, fresh[: at + 1]]))
-        return NotFinite(self.step, self.programs.values(before.theta, lane), self.losses)
+                    return NotFinite(self.step + at, values, np.concatenate([self.losses, fresh[: at + 1]]), lane)
+        return NotFinite(self.step, self.programs.values(before.theta, lane), self.losses, lane)
 
     # -- kept states
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,11 +12,12 @@ import numpy as np
 
 from dpl.runtime import blame, solve
 from dpl.runtime.program import Scenario
+from dpl.tasks.deterministic import Minimisation
 from dpl.tasks.engine import NotFinite
 from dpl.tasks.problem import Problem
 from dpl.tasks.result import NumericalFailure, Sample, number
 from dpl.tasks.sampling import drawn, sample
-from dpl.tasks.vary import outward, quantities
+from dpl.tasks.vary import Freedoms, outward, quantities
 
 Values = Mapping[str, Any]
 
@@ -24,31 +26,67 @@ def explain(task: str, problem: Problem, base: Values, seed: int, found: NotFini
     """The failure with the first run of its batch whose own loss or gradient is not finite."""
     indices = problem.met(seed, found.step)
     givens = drawn(problem.scenario, problem.pinned, seed, indices)
-    losses, gradients = (np.asarray(x) for x in _each_run(problem, base, found.values, givens, indices))
+    theta = outward(problem.free, found.values)
+
+    def one(run: tuple[Any, Any]) -> tuple[Any, Any]:
+        row, index = jax.tree.map(lambda leaf: leaf[None], run)
+        return _finite(lambda theta: problem.loss(theta, base, row, index), theta)
+
+    fine = jax.jit(lambda runs: jax.lax.map(one, runs))((dict(givens), indices))
+    return _explained(task, problem.scenario, problem.free, base, givens, indices, found, fine)
+
+
+def explain_lane(
+    task: str, problem: Minimisation, base: Values, givens: Values, indices: Any, found: NotFinite
+) -> NumericalFailure:
+    """The failure with the first run of a lane whose own loss or gradient is not finite.
+
+    Args:
+        givens: those of the lane [runs].
+        indices: which runs they are.
+    """
+    alone = replace(problem, runs=1, lanes=1, until=None, constraints=())
+
+    def one(run: tuple[Any, Any, Any]) -> tuple[Any, Any]:
+        row, own, _ = jax.tree.map(lambda leaf: leaf[None], run)
+        theta = outward(problem.free, {**found.values, **own})
+        return _finite(lambda theta: alone.seen(alone.results(theta, base, row)[0], ()).loss, theta)
+
+    own = {f.name: found.values[f.name] for f in problem.free if f.each}
+    fine = jax.jit(lambda runs: jax.lax.map(one, runs))((dict(givens), own, indices))
+    return _explained(task, problem.scenario, problem.free, base, givens, indices, found, fine)
+
+
+def _finite(loss: Callable[[Any], Any], theta: Any) -> tuple[Any, Any]:
+    """Whether a loss is finite, and whether its gradient is."""
+    value, gradient = jax.value_and_grad(loss)(theta)
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)]
+    return jnp.isfinite(value), jnp.all(jnp.stack(finite))
+
+
+def _explained(
+    task: str,
+    scenario: Scenario,
+    free: Freedoms,
+    base: Values,
+    givens: Values,
+    indices: Any,
+    found: NotFinite,
+    fine: tuple[Any, Any],
+) -> NumericalFailure:
+    """The failure in the first of the runs `indices` whose loss, else whose gradient, is not `fine`."""
+    losses, gradients = (np.asarray(x) for x in fine)
     bad = ~losses if not losses.all() else ~gradients
     which: Sample | None = None
     cause: str | None = None
     if bad.any():
         position = int(np.argmax(bad))
-        which = sample(problem.scenario, givens, int(indices[position]), position)
-        row = {name: value[position] for name, value in givens.items()}
-        cause = _cause(problem.scenario, {**base, **found.values, **row})
+        which = sample(scenario, givens, int(indices[position]), position)
+        own = {f.name: found.values[f.name] for f in free if f.each}
+        row = {name: value[position] for name, value in (*givens.items(), *own.items())}
+        cause = _cause(scenario, {**base, **found.values, **row})
     what = "the gradient" if losses.all() and not gradients.all() else "the loss"
-    params = quantities(problem.free, found.values)
-    return NumericalFailure(task, found.step, what, which, found.values, params, cause)
-
-
-def _each_run(problem: Problem, base: Values, values: Values, givens: Values, indices: Any) -> tuple[Any, Any]:
-    """Whether the loss of each run alone is finite, and whether its gradient is."""
-
-    def one(run: tuple[Any, Any]) -> tuple[Any, Any]:
-        row, index = jax.tree.map(lambda leaf: leaf[None], run)
-        loss, gradient = jax.value_and_grad(problem.loss)(theta, base, row, index)
-        finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)]
-        return jnp.isfinite(loss), jnp.all(jnp.stack(finite))
-
-    theta = outward(problem.free, values)
-    return jax.jit(lambda runs: jax.lax.map(one, runs))((dict(givens), indices))
+    return NumericalFailure(task, found.step, what, which, found.values, quantities(free, found.values), cause)
 
 
 def _cause(scenario: Scenario, values: Values) -> str | None:

@@ -12,16 +12,18 @@ from dpl.runtime.program import Program, Scenario
 from dpl.runtime.spec import Task
 from dpl.tasks.context import Context, of_scenario
 from dpl.tasks.keeper import Keeper, Nowhere
+from dpl.tasks.optimize import Optimized, optimize
 from dpl.tasks.result import Progress, Result, Silent
 from dpl.tasks.simulate import Simulated, simulate
 from dpl.tasks.train import Trained, train
 from dpl.tasks.verify import Verified, verify
 
-AnyResult = Simulated | Trained | Verified
+AnyResult = Simulated | Trained | Optimized | Verified
 
 TASKS: Mapping[str, Callable[[Program, Task, Context], AnyResult]] = {
     "simulate": simulate,
     "train": train,
+    "optimize": optimize,
     "verify": verify,
 }
 """One row per kind of task"""

@@ -94,7 +94,8 @@ def _started(ready: Setup, free: Freedom, how: str, seed: int, current: Any) -> 
     value = current
     if isinstance(free.declaration, Param | Network):
         fresh = ready.program.fresh(free.declaration, ready.seed if how == "fresh" else seed)
-        value = current if fresh is None else np.broadcast_to(fresh, np.shape(current)) if free.bounds else fresh
+        if fresh is not None:
+            value = jax.tree.map(lambda new, old: jnp.broadcast_to(new, jnp.shape(old)), fresh, current)
     if how == "random" and free.bounds is not None:
         key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(free.name.encode()))
         return anywhere(free.bounds, value, key)
