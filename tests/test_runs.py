@@ -351,6 +351,7 @@ def test_a_failing_run_is_repeated_from_its_file(ran: tuple[Path, Path], capsys:
     (task,) = json.loads(capsys.readouterr().out)["tasks"]
     assert task["measures"]["last"]["value"] == pytest.approx(value, rel=1e-9)
     assert (only() / "trajectories" / f"still-run{told['index']}.csv").is_file()
+    assert runs.listed(Path("runs"))[-1].planned == (f"still-run{told['index']}",)
     assert main(["run", written(TEXT.replace("still", "calm")), "--case", str(case)]) == WRONG
     assert main(["run", written(), "--case", "none.json"]) == WRONG
     assert "Traceback" not in capsys.readouterr().err

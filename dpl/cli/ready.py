@@ -57,6 +57,7 @@ def ready(arguments: argparse.Namespace) -> Ready:
         form=arguments.format,
         network_seed=arguments.seed or 0,
         started_from=str(earlier.path) if earlier else None,
+        case=str(arguments.case) if arguments.case else None,
         command=("dpl", *arguments.line),
     )
     if arguments.case is not None:
@@ -131,6 +132,8 @@ def _case(arguments: argparse.Namespace, program: Program, asked: Asked) -> Read
     """One run in place of the tasks."""
     from dpl.results import cases
 
+    if arguments.tasks or arguments.set:
+        raise ValueError("--case repeats one run as it was: name no tasks and set nothing")
     if not arguments.case.is_file():
         raise ValueError(f"there is no case {arguments.case}: runs with failing runs have them in cases/")
     return Ready(program, asked, case=lambda: cases.repeat(program, arguments.case))

@@ -142,4 +142,5 @@ _UNDATED: Iterable[tuple[str, dict[str, Any]]] = (("svg", {"Date": None}), ("png
 def _saved(figure: Any, ending: str, metadata: dict[str, Any]) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format=ending, dpi=150, metadata=metadata)
+    figure.set_layout_engine("none")  # it is laid out now, which takes as long as to draw it
     return file.getvalue()

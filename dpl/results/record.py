@@ -51,6 +51,8 @@ class Asked:
     form: str = "csv"
     network_seed: int = 0
     started_from: str | None = None
+    case: str | None = None
+    """The file of the one run that is repeated in place of the tasks"""
     command: tuple[str, ...] = ()
 
 
@@ -77,7 +79,8 @@ class Record:
 
     def __init__(self, folder: Folder, program: Program, asked: Asked, sources: Sequence[Source] = ()):
         self.folder, self.program, self.asked = folder, program, asked
-        self.planned = [task.name for task in order(program.module.tasks, asked.tasks)] or list(program.scenarios)
+        tasks = [task.name for task in order(program.module.tasks, asked.tasks)] or list(program.scenarios)
+        self.planned = tasks if asked.case is None else [Path(asked.case).stem]
         before = folder.read_json(STATUS) if folder.resumed else {}
         now = datetime.now().astimezone().isoformat(timespec="milliseconds")
         self.began, self.resumed = before.get("began", now), now if folder.resumed else None
@@ -192,7 +195,8 @@ class Record:
                 "seconds": round(self.seconds, 3),
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
-                "planned": list(self.planned),
+                "planned": self.planned,
+                "case": self.asked.case,
                 "tasks": tasks,
                 "now": self.now,
             },

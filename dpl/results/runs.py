@@ -28,10 +28,14 @@ class Entry:
     tasks: tuple[Mapping[str, Any], ...]
     now: Mapping[str, Any]
     seconds: float
+    case: str | None = None
+    """The file of the one run that was repeated, if that is what it was"""
 
     @property
     def unfinished(self) -> bool:
         """Whether there is something to go on with."""
+        if self.case is not None:
+            return False
         return self.status in ("interrupted", "killed") or (self.status == "failed" and self.ended < len(self.planned))
 
     @property
@@ -68,6 +72,7 @@ def read(path: Path) -> Entry | None:
         tasks=tuple(found.get("tasks") or ()),
         now=found.get("now") or {},
         seconds=float(found.get("seconds") or 0.0),
+        case=found.get("case"),
     )
 
 
