@@ -55,7 +55,7 @@ class Controllers:
                 return _one(name, found)
         known = list(dict.fromkeys(n for c in self._found for n in (c.name, c.path, c.full)))
         close = get_close_matches(name, known, n=3)
-        listed = f"there are {', '.join(self)}" if self._found else "it has no part and no network"
+        listed = f"there are {', '.join(self)}" if self._found else "no scenario has a part or calls a network"
         hint = f"did you mean {' or '.join(f'`{c}`' for c in close)}?" if close else listed
         raise ValueError(f"{self._program.name} has nothing to export by the name `{name}`; {hint}")
 
@@ -184,7 +184,7 @@ def _candidates(program: runtime.Program, model: CheckedModel) -> Iterator[Contr
     for name, system in model.models.items():
         if name not in made:
             shared = [v.path for v in system.variables if isinstance(v.scope.item, syntax.File)]
-            shared += [use.path for use in _networks(system) if use not in system.networks]
+            shared += [use.path for use in _networks(system) if isinstance(use.scope.item, syntax.File)]
             keys = {path: path for path in shared if path in program.values}
             yield Controller(program, name, name, "", partial(extract_block, system, system.root), keys)
 

@@ -6,6 +6,7 @@ mangled names and literals; same input, same bytes.
 
 from __future__ import annotations
 
+import keyword
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,9 +19,10 @@ from dpl.compiler.extract import Extract, Quantity
 from dpl.compiler.layers import literal, network_function, weight_lines
 from dpl.compiler.literals import WIDTH, assigned, quoted
 from dpl.compiler.names import Names, identifier, symbol_names
-from dpl.compiler.plain import PlainPrinter, mathematics, scalars_named, with_needed
+from dpl.compiler.plain import NotPlain, PlainPrinter, mathematics, scalars_named, with_needed
 from dpl.compiler.printer import Printer
 from dpl.compiler.start import Value
+from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.model import NetworkUse
 
 MARK = "exported by DPL"
@@ -30,9 +32,17 @@ _OURS = "np math annotations Any Callable NamedTuple State Outputs START PERIOD 
 
 
 def numpy_source(extract: Extract, values: Mapping[str, Any], version: str) -> str:
-    """The file. `values` [SI] by path: numbers, nested lists, and of networks `{"w": [...], "b": [...]}`."""
+    """The file. `values` [SI] by path: numbers, nested lists, and of networks `{"w": [...], "b": [...]}`.
+
+    Raises:
+        CompileError: it calls what has no form in plain Python.
+    """
     first = _File(extract, values, version, set(scalars_named()))
-    first.text()  # says which functions it uses: names clash with those alone
+    try:
+        first.text()  # says which functions it uses: names clash with those alone
+    except NotPlain as error:
+        message = f"`{extract.name}` cannot be exported: it calls `{error}`, which only the runtime has"
+        raise CompileError([Diagnostic("not-exportable", message, Label(extract.span, "declared here"))]) from None
     return _File(extract, values, version, with_needed(first.printer.used)).text()
 
 
@@ -45,8 +55,7 @@ class _Naming:
         self.function = names.unique(snake(identifier(extract.name)))
         self.arguments = [names.unique(identifier(q.name)) for q in extract.inputs]
         self.fields = [names.unique(identifier(q.name)) for q in extract.states]
-        own = Names()
-        self.results = [own.unique(identifier(q.name)) for q in extract.outputs]
+        self.results = _fields([identifier(q.name) for q in extract.outputs])
         given = zip((*extract.inputs, *extract.states), (*self.arguments, *self.fields), strict=True)
         self.symbols: dict[Symbol, str] = {q.symbol: name for q, name in given}
         for q in extract.params:
@@ -67,6 +76,17 @@ class _Naming:
     def called(self, extract: Extract) -> dict[str, tuple[str, bool]]:
         """Of each network its function, and whether that has several results."""
         return {u.path: (self.networks[u.path], len(u.outputs) > 1) for u in extract.networks}
+
+
+def _fields(wishes: Sequence[str]) -> list[str]:
+    """Names of attributes, which clash with Python's words and with each other alone."""
+    names: list[str] = []
+    for wish in wishes:
+        name, n = f"{wish}_" if keyword.iskeyword(wish) else wish, 2
+        while name in names:
+            name, n = f"{wish}_{n}", n + 1
+        names.append(name)
+    return names
 
 
 class _File:
@@ -99,7 +119,7 @@ class _File:
 
     def opening(self, body: str) -> list[str]:
         e = self.extract
-        title = f"{plain(e.name)} of {plain(e.source)}, {MARK} {self.version}."
+        title = f"{plain(e.name)} of {plain(e.span.source.name)}, {MARK} {self.version}."
         doc = declarations.clean(e.doc)
         lines = [f'"""{title}', *(["", *textwrap.wrap(plain(doc), WIDTH)] if doc else []), "", *self.usage(), ""]
         for title, names, quantities in (
@@ -111,13 +131,18 @@ class _File:
                 width = max(map(len, names))
                 said = [f"    {n:<{width}}  {_described(q, n)}" for n, q in zip(names, quantities, strict=True)]
                 lines += [f"{title}:", *(line.rstrip() for line in said)]
-        lines += ['"""', "", "from __future__ import annotations", ""]
-        lines += ["import math"] if "math." in body else []
+        lines += ['"""', "", "from __future__ import annotations"]
+        lines += [*self.imports(body), *(["", f"PERIOD = {float(e.period)!r}  # s between calls"] if e.period else [])]
+        return lines
+
+    @staticmethod
+    def imports(body: str) -> list[str]:
+        lines = ["import math"] if "math." in body else []
         lines += ["from collections.abc import Callable"] if "Callable[" in body else []
         typing = [w for w in ("Any", "NamedTuple") if re.search(rf"\b{w}\b", body)]
         lines += [f"from typing import {', '.join(typing)}"] if typing else []
-        lines += ["", "import numpy as np"] if "np." in body else []
-        return [*lines, *(["", f"PERIOD = {float(e.period)!r}  # s between calls"] if e.period else [])]
+        numpy = ["", "import numpy as np"] if "np." in body else []
+        return [*([""] if lines else []), *lines, *numpy]
 
     def usage(self) -> list[str]:
         """How to call it."""

@@ -8,7 +8,7 @@ between ticks, what lies outside) is refused here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from typing import Any
@@ -65,7 +65,8 @@ class Extract:
 
     name: str
     doc: str | None
-    source: str
+    span: Span
+    """Where it is declared"""
     period: Fraction | None
     inputs: tuple[Quantity, ...]
     states: tuple[Quantity, ...]
@@ -128,7 +129,7 @@ def extract_block(system: System, root: Scope) -> Extract:
         [found.start(v) for v in states],
         name=root.item.name,
         doc=root.item.doc,
-        source=root.item.span.source.name,
+        span=root.item.name_span,
         period=period,
         inputs=tuple(_local(q, prefix) for q in given),
         states=tuple(_local(q, prefix) for q in kept),
@@ -138,12 +139,11 @@ def extract_block(system: System, root: Scope) -> Extract:
 
 
 def _local(quantity: Quantity, prefix: str) -> Quantity:
-    q = quantity
-    return Quantity(q.symbol, q.name.removeprefix(prefix), q.unit, q.shape, q.default)
+    return replace(quantity, name=quantity.name.removeprefix(prefix))
 
 
 def _inputs(system: System, root: Scope) -> list[Variable]:
-    return [v for v in system.variables if v.kind == "input" and v.scope is root]
+    return [v for v in system.variables if v.declaration.kind == "input" and v.scope is root]
 
 
 def _within(scope: Scope, root: Scope) -> bool:
@@ -226,7 +226,7 @@ def extract_network(use: NetworkUse, system: System) -> Extract:
         [],
         name=use.item.name,
         doc=None,
-        source=use.item.span.source.name,
+        span=use.item.name_span,
         period=None,
         inputs=inputs,
         states=(),
@@ -389,8 +389,8 @@ def _refuse(
         target = causal.translator.quantities.get(ir.targets(statement)[0])
         arrays = isinstance(statement, ir.Solve) and target is not None and target[0].shape
         if target is not None and (isinstance(statement, ir.Root) or arrays):
-            how = "by Newton's method" if isinstance(statement, ir.Root) else "as an array"
-            message = f"`{name}` cannot be exported: `{target[0].path}` is an unknown that is found {how}"
+            how = "by Newton's method" if isinstance(statement, ir.Root) else "together with another array"
+            message = f"`{name}` cannot be exported: `{target[0].path}` is found {how}"
             label = Label(target[0].span, "determined by an equation that was not solved for it")
             raise CompileError([Diagnostic("not-exportable", message, label, help="write a formula for it")])
     read = {s for f in body for s in ir.reads(f)} | free(results)

@@ -7,7 +7,7 @@ import inspect
 from functools import cache
 
 from dpl.compiler import scalars
-from dpl.compiler.algebra import INFINITY, Expr, Symbol, function_name, network_path, sp
+from dpl.compiler.algebra import CONDITIONS, INFINITY, Expr, Symbol, function_name, network_path, sp
 from dpl.compiler.printer import Printer
 from dpl.compiler.shapes import Shapes
 
@@ -31,6 +31,10 @@ _WHOLE = {
 """Functions of whole arrays"""
 
 
+class NotPlain(Exception):
+    """A function of the language, by its name, that has no form in plain Python yet."""
+
+
 class PlainPrinter(Printer):
     """Prints expressions; `used` gathers the functions of `scalars.py` that the text calls."""
 
@@ -48,8 +52,7 @@ class PlainPrinter(Printer):
     def quotient(self, expr: Expr, top: str, bottom: str) -> tuple[str, int]:
         if self.shapes.of(expr):
             return super().quotient(expr, top, bottom)
-        inner = bottom[1:-1] if bottom.startswith("(") and _closing(bottom) == len(bottom) - 1 else bottom
-        return self.scalar("divide", top, inner), _ATOM
+        return self.scalar("divide", top, _bare(bottom)), _ATOM
 
     def power(self, expr: Expr) -> tuple[str, int]:
         base, exponent = expr.base, expr.exp
@@ -57,6 +60,9 @@ class PlainPrinter(Printer):
             return super().power(expr)
         if exponent == sp.Rational(1, 2):
             return self.each("sqrt", [base], [self.text(base)]), _ATOM
+        if base.is_Symbol and exponent == sp.Rational(3, 2):
+            name = self.symbol(base)
+            return f"{name}*{self.each('sqrt', [base], [name])}", _PRODUCT
         if base.is_Symbol and exponent in (2, 3):
             return "*".join([self.symbol(base)] * int(exponent)), _PRODUCT
         return self.each("power", [base, exponent], [self.text(base), self.text(exponent)]), _ATOM
@@ -74,7 +80,9 @@ class PlainPrinter(Printer):
             return self.each(name, args, [self.text(a) for a in args]), _ATOM
         if name in ("argument", "matmul", "zeros", "full", "array", "cot") or name.startswith("element "):
             return self.arrays(name, expr), _ATOM
-        return super().function(expr)
+        if name in CONDITIONS or name == "result":
+            return super().function(expr)
+        raise NotPlain(name)
 
     # ------------------------------------------------------------ functions of numbers, and of each element
 
@@ -85,7 +93,7 @@ class PlainPrinter(Printer):
                 case "not", [a]:
                     return f"(not {a})"
                 case "choose", [condition, a, b]:
-                    return f"({a} if {condition} else {b})"
+                    return f"({a} if {_bare(condition)} else {b})"
                 case _:
                     return f"({f' {name} '.join(texts)})"
         if name in ("and", "or", "min", "max"):
@@ -109,7 +117,7 @@ class PlainPrinter(Printer):
         if function in scalars_named():
             self.used.add(function)
         elif name not in _SCALAR:
-            raise AssertionError(f"cannot print the function {name}: a bug in DPL")
+            raise NotPlain(name)
         return f"{function}({', '.join(texts)})"
 
     # ------------------------------------------------------------ arrays
@@ -140,14 +148,14 @@ class PlainPrinter(Printer):
                 return self.number_of(expr, f"{first}[{name.removeprefix('element ')}]")
 
 
-def _closing(text: str) -> int:
-    """Where the first parenthesis closes."""
+def _bare(text: str) -> str:
+    """The text without parentheses around all of it."""
     depth = 0
     for position, character in enumerate(text):
         depth += (character == "(") - (character == ")")
         if depth == 0:
-            return position
-    return -1
+            return text[1:-1] if character == ")" and position == len(text) - 1 and text[0] == "(" else text
+    return text
 
 
 # ---------------------------------------------------------------- what is pasted

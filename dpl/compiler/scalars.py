@@ -42,7 +42,7 @@ atanh = everywhere(math.atanh, np.arctanh)
 floor = everywhere(lambda x: float(math.floor(x)), np.floor)
 ceil = everywhere(lambda x: float(math.ceil(x)), np.ceil)
 rint = everywhere(lambda x: float(round(x)), np.rint)
-gamma = everywhere(math.gamma, lambda x: math.inf if x >= 0 else math.nan)
+gamma = everywhere(math.gamma, lambda x: math.copysign(math.inf, x) if x >= 0 else math.nan)
 lgamma = everywhere(math.lgamma, lambda x: math.inf)
 
 
@@ -101,9 +101,9 @@ def minimum(a: float, b: float) -> float:
 
 
 def clip(x: float, low: float, high: float) -> float:
-    """x kept between low and high."""
-    x = low if x < low else x
-    return high if x > high else x
+    """x kept between low and high; NaN if one is."""
+    x = x if x >= low or x != x else low
+    return x if x <= high or x != x else high
 
 
 def relu(x: float) -> float:
