@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never
 
 import numpy as np
@@ -10,6 +10,10 @@ import numpy as np
 from dpl.results.table import Block, Table
 from dpl.results.trajectory import extremes
 from dpl.runtime.program import Scenario
+from dpl.tasks.compare import ITERATIONS, WALL_TIME, Compared, Row
+from dpl.tasks.constrained import Constrained
+from dpl.tasks.evaluate import Evaluated, Spread
+from dpl.tasks.optimize import Optimized
 from dpl.tasks.result import Quantity, Result, number
 from dpl.tasks.run import AnyResult
 from dpl.tasks.simulate import Simulated
@@ -24,13 +28,20 @@ def report(result: AnyResult, quiet: bool = False) -> list[Block]:
             said, body = ("did not end well" if result.status == "unended" else _seconds(result)), simulated(result)
         case Trained():
             said, body = f"{result.status}, {_seconds(result)}", trained(result)
+        case Optimized():
+            said, body = f"{result.status}, {_seconds(result)}", optimized(result)
         case Verified():
             word = "passed" if result.status == "done" else "failed"
             said, body = f"{word} on {_runs(result.samples)}, {_seconds(result)}", verified(result)
+        case Evaluated():
+            said, body = f"{_runs(result.samples)}, {_seconds(result)}", evaluated(result)
+        case Compared():
+            said, body = _runs(result.samples), compared(result)
         case _:
             assert_never(result)
     chosen = [f"  chosen: {'; '.join(result.defaults)}"] if result.defaults and not quiet else []
-    heading = f"{result.kind} {result.name} on {result.scenario}: {said}"
+    on = f" on {result.scenario}" if result.scenario else ""
+    heading = f"{result.kind} {result.name}{on}: {said}"
     return [heading, *body, *[f"  note: {note}" for note in result.notes], *chosen, ""]
 
 
@@ -63,6 +74,8 @@ def trained(result: Trained) -> list[Block]:
         first = Quantity(float(result.losses[0]), result.unit)
         over = f" (mean of the last {tail.size})" if tail.size > 1 else ""
         lines.append(f"  {result.objective}: {first} at first, {last} after {result.losses.size:_} steps{over}")
+        judged = f"{result.judged} on {_runs(result.judged_on)}" if result.judged_on > 1 else str(result.judged)
+        lines.append(f"  kept from step {result.kept:_}: {judged}")
     if result.found:
         lines.append(_quantities(result.found))
     return lines
@@ -71,6 +84,114 @@ def trained(result: Trained) -> list[Block]:
 def _quantities(values: Mapping[str, Quantity]) -> Table:
     rows = tuple((name, number(value.value), value.unit) for name, value in values.items())
     return Table(("", "", ""), rows, frozenset({1}))
+
+
+# ---------------------------------------------------------------- optimize
+
+
+def optimized(result: Optimized) -> list[Block]:
+    """The objective at both ends, how many runs got where they should, what was found, the constraints."""
+    first, last = (Quantity(float(np.mean(part)), result.unit) for part in (result.before, result.after))
+    many, count = result.iterations.size > 1, result.iterations
+    steps = f"{number(count.mean())} iterations (at most {count.max():_})" if many else f"{int(count[0]):_} iterations"
+    head = f"  {result.objective} by {result.method}: {'mean ' * many}{first} at first, {last} after {steps}"
+    blocks: list[Block] = [head, *_reached(result), *_infeasible(result.constraints)]
+    one = {name: q for name, q in result.found.items() if np.size(q.value) == 1 or not _spread(result, q)}
+    several = {name: q for name, q in result.found.items() if name not in one}
+    if one:
+        blocks.append(_quantities(one))
+    if several:
+        ends = (np.min, np.median, np.max)
+        rows = tuple((n, *(number(end(q.value)) for end in ends), q.unit) for n, q in several.items())
+        blocks.append(Table(("over runs", "lowest", "median", "highest", ""), rows, frozenset({1, 2, 3})))
+    if result.constraints:
+        rows = tuple(_constraint(c) for c in result.constraints)
+        header = ("subject to", "found", "limit", "slack", "multiplier", "")
+        blocks.append(Table(header, rows, frozenset({1, 2, 3, 4})))
+    return blocks
+
+
+def _spread(result: Optimized, quantity: Quantity) -> bool:
+    """Whether a value was found for every run."""
+    return result.samples > 1 and np.shape(quantity.value)[:1] == (result.samples,)
+
+
+def _reached(result: Optimized) -> list[str]:
+    if result.reached is None:
+        return []
+    if result.reached.size > 1:
+        return [f"  {int(result.reached.sum()):_} of {_runs(result.reached.size)} reached `{result.until}`"]
+    return [f"  {'reached' if result.reached[0] else 'did not reach'} `{result.until}`"]
+
+
+def _infeasible(constraints: Sequence[Constrained]) -> list[str]:
+    """Which constraints could not be met, and how nearly."""
+    words: list[str] = []
+    for c in constraints:
+        if not c.holds.all():
+            many = f" in {int((~c.holds).sum()):_} of {_runs(c.holds.size)}" if c.holds.size > 1 else ""
+            closest = Quantity(np.ravel(c.value.value)[np.argmin(c.slack.value)], c.value.unit)
+            words.append(
+                f"  no values were found that satisfy `{c.text}`{many}: {'worst' if many else 'closest'} {closest}"
+            )
+    return words
+
+
+def _constraint(one: Constrained) -> tuple[str, ...]:
+    """The run in which least is left to the limit."""
+    at = int(np.argmin(one.slack.value))
+    parts = (Quantity(np.ravel(q.value)[at], q.unit) for q in (one.value, one.limit, one.slack))
+    worth = Quantity(np.ravel(one.multiplier.value)[at], one.multiplier.unit)
+    count = int((~one.holds).sum())
+    verdict = "holds" if not count else f"violated in {count:_} of {_runs(one.holds.size)}" if at else "violated"
+    return (one.text, *map(str, parts), "–" if count else str(worth), verdict)
+
+
+# ---------------------------------------------------------------- evaluate and compare
+
+
+def evaluated(result: Evaluated) -> list[Block]:
+    """The spread of every loss and metric, and the runs that did not end."""
+    header = ("", "unit", "mean", "sd", "lowest", "5 %", "median", "95 %", "highest")
+    rows = tuple((s.name, s.unit, _sure(s), *map(number, _ends(s))) for s in result.spreads)
+    if result.samples == 1:
+        header, rows = ("", "unit", ""), tuple((s.name, s.unit, number(s.mean)) for s in result.spreads)
+    blocks: list[Block] = [Table(header, rows, frozenset(range(2, len(header))))]
+    if result.unended:
+        blocks += _failing(_unended(result.unended_count), result.unended, result.unended_count)
+    return blocks
+
+
+def _sure(spread: Spread) -> str:
+    return f"{number(spread.mean)} ± {spread.error:.2g}"
+
+
+def _ends(s: Spread) -> tuple[float, ...]:
+    return s.sd, s.lowest, s.low, s.median, s.high, s.highest
+
+
+def compared(result: Compared) -> list[Block]:
+    """One row per task: means over the common runs, the highest in brackets."""
+    rows = tuple((row.task, *(_cell(row, name) for name in result.show)) for row in result.rows)
+    return [Table(("", *result.show), rows, frozenset(range(1, 1 + len(result.show))))]
+
+
+def _cell(row: Row, name: str) -> str:
+    if name == ITERATIONS:
+        return number(row.iterations)
+    if name == WALL_TIME:
+        return _duration(row.wall_time)
+    if name not in row.measures or not np.isfinite(row.measures[name].value).any():
+        return "–"
+    q = row.measures[name]
+    mean, highest = np.nanmean(q.value), np.nanmax(q.value)
+    return f"{Quantity(mean, q.unit)}" + (f" (max {number(highest)})" if np.size(q.value) > 1 else "")
+
+
+def _duration(seconds: float) -> str:
+    """In the unit that suits it."""
+    scale, unit = next((pair for pair in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")) if seconds >= pair[0]), (1e-9, "ns"))
+    return f"{seconds / scale:.3g} {unit}"
 
 
 # ---------------------------------------------------------------- verify
@@ -85,16 +206,24 @@ def verified(result: Verified) -> list[Block]:
             head = f"  `{checked.text}` fails in {_runs(checked.failing_count)}"
             blocks += _failing(head, checked.failing, checked.failing_count)
     if result.unended:
-        head = f"  {_runs(result.unended_count)} did not end well"
-        blocks += _failing(head, result.unended, result.unended_count)
+        blocks += _failing(_unended(result.unended_count), result.unended, result.unended_count)
     return blocks
 
 
+def _unended(count: int) -> str:
+    return f"  {_runs(count)} did not end well"
+
+
 def found(checked: Checked) -> str:
-    """`3.2 < 5 cm`, and for comparisons of every run `0.1 to 7.3 < 5 cm`."""
-    parts = [number(low) if low == high else f"{number(low)} to {number(high)}" for low, high in checked.operands]
+    """`3.2 < 5 cm (95 %: 3.1 to 3.4)`, and for comparisons of every run `0.1 to 7.3 < 5 cm`."""
+    parts = [_range(ends) for ends in checked.operands]
     text = parts[0] + "".join(f" {op} {part}" for op, part in zip(checked.ops, parts[1:], strict=False))
-    return f"{text} {checked.unit}".rstrip()
+    sure = ", ".join(_range(interval) for interval in checked.intervals if interval)
+    return f"{text} {checked.unit}".rstrip() + (f" (95 %: {sure})" if sure else "")
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return number(ends[0]) if ends[0] == ends[1] else f"{number(ends[0])} to {number(ends[1])}"
 
 
 def _holds(checked: Checked, samples: int) -> str:

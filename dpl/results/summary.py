@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, assert_never
 
 import numpy as np
 
+from dpl.tasks.compare import Compared
+from dpl.tasks.constrained import Constrained
+from dpl.tasks.evaluate import Evaluated
+from dpl.tasks.optimize import Optimized
 from dpl.tasks.result import NumericalFailure, Quantity, Sample
 from dpl.tasks.run import AnyResult
 from dpl.tasks.simulate import Simulated
@@ -51,8 +56,14 @@ def task(result: AnyResult) -> dict[str, Any]:
             return common | {"measures": _quantities(result.measures)}
         case Trained():
             return common | _trained(result)
+        case Optimized():
+            return common | _optimized(result)
         case Verified():
             return common | _verified(result)
+        case Evaluated():
+            return common | _evaluated(result)
+        case Compared():
+            return common | _compared(result)
         case _:
             assert_never(result)
 
@@ -64,11 +75,56 @@ def _trained(result: Trained) -> dict[str, Any]:
     return {
         "steps": int(result.losses.size),
         "kept": result.kept,
+        "judged": _quantity(result.judged) | {"runs": result.judged_on},
         "objective": result.objective,
         "loss": {"unit": result.unit, "last": _number(losses[-1]) if losses.size else None, "history": _number(losses)},
         "params": _quantities(result.found),
         "networks": list(result.networks),
     }
+
+
+def _optimized(result: Optimized) -> dict[str, Any]:
+    return {
+        "method": result.method,
+        "samples": result.samples,
+        "separate": result.separate,
+        "objective": result.objective,
+        "loss": {"unit": result.unit, "before": _number(result.before), "after": _number(result.after)},
+        "iterations": result.iterations.tolist(),
+        "until": {"text": result.until, "holds": result.reached.tolist()} if result.reached is not None else None,
+        "found": _quantities(result.found),
+        "networks": list(result.networks),
+        "measures": _quantities(result.measures),
+        "constraints": [_constrained(c) for c in result.constraints],
+    }
+
+
+def _constrained(one: Constrained) -> dict[str, Any]:
+    parts = {"value": one.value, "limit": one.limit, "slack": one.slack, "multiplier": one.multiplier}
+    return {"text": one.text, "holds": one.holds.tolist()} | _quantities(parts)
+
+
+def _evaluated(result: Evaluated) -> dict[str, Any]:
+    return {
+        "samples": result.samples,
+        "measures": [
+            {k: _number(v) if isinstance(v, float) else v for k, v in asdict(s).items()} for s in result.spreads
+        ],
+        "unended": {"count": result.unended_count, "runs": [_failing(f) for f in result.unended]},
+    }
+
+
+def _compared(result: Compared) -> dict[str, Any]:
+    rows = [
+        {
+            "task": row.task,
+            "measures": _quantities(row.measures),
+            "iterations": row.iterations,
+            "wall_time": row.wall_time,
+        }
+        for row in result.rows
+    ]
+    return {"samples": result.samples, "show": list(result.show), "rows": rows}
 
 
 def _verified(result: Verified) -> dict[str, Any]:
@@ -85,6 +141,7 @@ def _checked(checked: Checked) -> dict[str, Any]:
         "holds": checked.holds,
         "ops": list(checked.ops),
         "operands": [{"lowest": _number(low), "highest": _number(high)} for low, high in checked.operands],
+        "intervals": [_number(interval) if interval else None for interval in checked.intervals],
         "unit": checked.unit,
         "per_run": checked.per_run,
         "failing": {"count": checked.failing_count, "runs": [_failing(f) for f in checked.failing]},

@@ -10,7 +10,9 @@ import numpy as np
 
 from dpl.runtime.program import Program, Scenario
 from dpl.runtime.spec import Task
+from dpl.tasks.compare import Compared, compare
 from dpl.tasks.context import Context, of_scenario
+from dpl.tasks.evaluate import Evaluated, evaluate
 from dpl.tasks.keeper import Keeper, Nowhere
 from dpl.tasks.optimize import Optimized, optimize
 from dpl.tasks.result import Progress, Result, Silent
@@ -18,13 +20,15 @@ from dpl.tasks.simulate import Simulated, simulate
 from dpl.tasks.train import Trained, train
 from dpl.tasks.verify import Verified, verify
 
-AnyResult = Simulated | Trained | Optimized | Verified
+AnyResult = Simulated | Trained | Optimized | Verified | Evaluated | Compared
 
 TASKS: Mapping[str, Callable[[Program, Task, Context], AnyResult]] = {
     "simulate": simulate,
     "train": train,
     "optimize": optimize,
     "verify": verify,
+    "evaluate": evaluate,
+    "compare": compare,
 }
 """One row per kind of task"""
 

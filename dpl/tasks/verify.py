@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpl.runtime.program import Program, Scenario
+from dpl.runtime.program import Program, Run, Scenario
 from dpl.runtime.solve import STATUS
 from dpl.runtime.spec import Comparison, Task
+from dpl.tasks.bootstrap import Interval, intervals
 from dpl.tasks.comparison import holds
-from dpl.tasks.context import Context, setup
+from dpl.tasks.context import Context, Setup, setup
 from dpl.tasks.result import Quantity, Result, Sample, declared
 from dpl.tasks.sampling import Evaluated, evaluate, sample, stream, varying
+from dpl.tasks.simulate import pictured
 
 SAMPLES = 1_000
 SHOWN = 5
@@ -42,6 +44,8 @@ class Checked:
     operands: tuple[tuple[float, float], ...]
     unit: str
     per_run: bool
+    intervals: tuple[Interval | None, ...] = ()
+    """The 95 % interval of each operand, by the bootstrap; None of what is not reduced over runs, or is certain"""
     failing: tuple[Failing, ...] = ()
     failing_count: int = 0
 
@@ -56,16 +60,9 @@ class Verified(Result):
 
 def verify(program: Program, task: Task, context: Context) -> Verified:
     """Whether all that the task expects holds."""
-    ready = setup(program, task, context)
-    fresh = stream(ready.seed, "verify")
-    different = varying(ready.scenario, ready.pinned)
-    samples = task.counts.get("samples", SAMPLES) if different else 1
-    context.progress.begin(f"verify {task.name}", samples)
-    try:
-        found = evaluate(ready.scenario, ready.base, ready.pinned, fresh, samples, context.progress.advance)
-    finally:
-        context.progress.end()
-    checked = tuple(check(e, ready.scenario, found) for e in task.expectations)
+    ready, found, defaults, runs = fresh_runs(program, task, context)
+    sure = intervals(task.expectations, found.results, ready.seed)
+    checked = tuple(check(e, ready.scenario, found, i) for e, i in zip(task.expectations, sure, strict=True))
     unended = np.flatnonzero(found.status != 0)
     return Verified(
         kind=task.kind,
@@ -74,12 +71,30 @@ def verify(program: Program, task: Task, context: Context) -> Verified:
         seed=ready.seed,
         seconds=found.seconds,
         status="done" if all(c.holds for c in checked) and not unended.size else "failed",
-        defaults=_defaults(task, samples, bool(different)),
-        samples=samples,
+        defaults=defaults,
+        plot=task.plot,
+        runs=runs,
+        samples=found.status.size,
         checked=checked,
-        unended=tuple(_unended(ready.scenario, found, int(i)) for i in unended[:SHOWN]),
+        unended=tuple(did_not_end(ready.scenario, found, int(i)) for i in unended[:SHOWN]),
         unended_count=int(unended.size),
     )
+
+
+def fresh_runs(
+    program: Program, task: Task, context: Context
+) -> tuple[Setup, Evaluated, tuple[str, ...], dict[str, Run]]:
+    """A task's scenario on runs that no training with the same seed has met; what was chosen; what is to be drawn."""
+    ready = setup(program, task, context)
+    different = varying(ready.scenario, ready.pinned)
+    samples = task.counts.get("samples", SAMPLES) if different else 1
+    context.progress.begin(f"{task.kind} {task.name}", samples)
+    try:
+        seed = stream(ready.seed, "verify")
+        found = evaluate(ready.scenario, ready.base, ready.pinned, seed, samples, context.progress.advance)
+    finally:
+        context.progress.end()
+    return ready, found, _defaults(task, samples, bool(different)), pictured(ready, task, task.name)
 
 
 def _defaults(task: Task, samples: int, different: bool) -> tuple[str, ...]:
@@ -88,7 +103,7 @@ def _defaults(task: Task, samples: int, different: bool) -> tuple[str, ...]:
     return () if "samples" in task.counts else (f"samples {samples:_}",)
 
 
-def check(expectation: Comparison, scenario: Scenario, found: Evaluated) -> Checked:
+def check(expectation: Comparison, scenario: Scenario, found: Evaluated, sure: tuple[Interval | None, ...]) -> Checked:
     """One expectation on all runs; one that is no comparison is a truth value."""
     operands = [np.asarray(x) for x in expectation.operands(found.results)]
     found_to_hold = holds(expectation.ops, operands)
@@ -101,6 +116,7 @@ def check(expectation: Comparison, scenario: Scenario, found: Evaluated) -> Chec
         operands=tuple(_ends(x) for x in scaled),
         unit=expectation.unit.text,
         per_run=expectation.per_run,
+        intervals=tuple(i and (i[0] / expectation.unit.scale, i[1] / expectation.unit.scale) for i in sure),
         failing=tuple(_failing(expectation, scenario, found, operands, int(i)) for i in failing[:SHOWN]),
         failing_count=int(failing.size),
     )
@@ -119,5 +135,6 @@ def _failing(
     return Failing(sample(scenario, found.givens, i, i), values)
 
 
-def _unended(scenario: Scenario, found: Evaluated, i: int) -> Failing:
+def did_not_end(scenario: Scenario, found: Evaluated, i: int) -> Failing:
+    """Run `i` with why it has no results."""
     return Failing(sample(scenario, found.givens, i, i), (), STATUS[int(found.status[i])])
