@@ -26,7 +26,7 @@ TAIL = 0.025
 def intervals(
     comparisons: Sequence[Comparison], results: Mapping[str, np.ndarray], seed: int
 ) -> list[tuple[Interval | None, ...]]:
-    """The 95 % interval [SI] of each operand of each comparison; None of what every run must comply with, or is certain.
+    """The 95 % interval [SI] of each operand of each comparison; None of what every run must meet, or is certain.
 
     Args:
         results: SI, arrays over runs.
