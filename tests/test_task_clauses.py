@@ -92,6 +92,26 @@ def test_each_and_narrowed_ranges_reach_the_task():
     }
 
 
+def test_each_of_all_params():
+    text = static("param a = 1", "param b = 2", "given g ~ normal(0, 1)", "metric error = abs(a + b - g)")
+    found = optimize("vary each all", "minimize error²", scenario=text).vary
+    assert [(v.name, v.each) for v in found] == [("a", True), ("b", True)]
+
+
+def test_a_given_is_varied_within_its_range():
+    text = static("given g in 0..4 ~ uniform(1, 3)", "metric error = abs(g - 2)")
+    found = optimize("vary each g in 1..2", "minimize error²", scenario=text).vary
+    assert [(v.name, v.low, v.high, v.each) for v in found] == [("g", 1, 2, True)]
+
+
+def test_settings_of_params_givens_and_starts():
+    text = (
+        "scenario S { param k = 1\n given g = 2\n state x = 3\n x' = -k*x\n run for 1\n metric error = final(x) - g }"
+    )
+    text += "\noptimize o { on S with k = 0.5, g = 1, x = 2*2; vary k; minimize error² }"
+    assert tasks(text)["o"].settings == (("k", 0.5), ("g", 1.0), ("x", 4.0))
+
+
 def test_an_array_is_freed_whole():
     text = static("param k = 2", "let a[3] = k*[1, 2, 3]", "metric y = sum(a)")
     text += "\noptimize o { on S; vary a; minimize y² }"
@@ -105,6 +125,25 @@ def test_of_several_names_of_one_let_all_read_the_value():
     text += "\noptimize o { on S; vary b, c; minimize y² }"
     assert at(text)["y"] == 3 + 30 + 500
     assert at(text, changes={"b": 1.0, "c": 1.0})["y"] == 111
+
+
+def test_lets_of_parts_of_the_file_and_wired_params_are_freed():
+    text = "model A { param gain = 1 in 0..4; input u; let inner = gain*u; output y = inner }\nlet shared = 3\n"
+    text += static("param k = 2", "part a = A(u = shared, gain = k + 1)", "metric y = a.y")
+    text += "\noptimize o { on S; vary a.inner, a.gain, shared; minimize y² }"
+    assert at(text)["y"] == 9
+    assert at(text, changes={"shared": 5.0})["y"] == 15
+    assert at(text, changes={"a.gain": 2.0})["y"] == 6
+    assert at(text, changes={"a.inner": -1.0, "shared": 5.0})["y"] == -1
+    spec = program.load(source(text), "test").scenarios["S"].spec
+    assert {f.name: (f.low, f.high) for f in spec.free}["a.gain"] == (0, 4)
+
+
+def test_a_freed_let_of_a_sampled_block_holds_in_all_ticks():
+    text = "model C every 0.5 { input x; param k = 3; let gain = 2*k; output u = -gain*x }\n"
+    text += "scenario S { part c = C(x = x); state x = 1; x' = c.u; run for 1; metric m = final(x) }"
+    text += "\noptimize o { on S; vary c.gain; minimize m² }"
+    assert at(text)["c.u"] == -6 and at(text, changes={"c.gain": 1.5})["c.u"] == -1.5
 
 
 def test_a_freed_let_in_a_circle_of_equations():

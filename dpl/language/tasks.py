@@ -249,6 +249,10 @@ class _TaskReader:
                 self.missing(f"the task `{item.name}` says no `{word}`", "declared here", f"write `{word} …`")
         if {"minimize", "maximize"} <= words:
             self.refuse(f"`{item.name}` both minimises and maximises", "says both", "say one expression to minimise")
+        if item.kind == "evaluate" and not self.system.measures:
+            message = f"scenario `{self.system.name}` has neither loss nor metric to tabulate"
+            help_text = "declare `metric name = …` in the scenario"
+            self.inference.report("no-measure", message, self.place("on"), "named here", help=help_text)
         if item.kind == "train":
             self.training()
         if item.kind == "optimize":

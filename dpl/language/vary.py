@@ -142,10 +142,14 @@ class Vary:
                 help=f"write `optimize`, which keeps its runs, or `vary {'.'.join(item.path)}`: one value for all",
             )
             return
-        if not item.path:
+        if not item.path or (item.path == ("all",) and self.system.root.find("all") is None):
             yield from self.all_of(self.system.root, item, everything=True)
             return
         found = find(item.path, item.span, self.inference)
+        variable = found.variable if isinstance(found, FreeLet) else found
+        if isinstance(variable, Variable) and variable not in self.system.variables:
+            self.unused(f"nothing in scenario `{self.system.name}` reads `{variable.path}`", item)
+            return
         match found:
             case None:
                 return
@@ -201,12 +205,14 @@ class Vary:
             message = f"`{use.path}` is the critic, which `window` fits by itself"
             self.inference.report("critic-used", message, item.span, "varies here as well", help="leave it out here")
         elif use not in self.inference.used:
-            message = f"nothing in the scenario calls the network `{use.path}`"
-            self.inference.report("nothing-varies", message, item.span, "named here")
+            self.unused(f"nothing in scenario `{self.system.name}` calls the network `{use.path}`", item)
         else:
             if item.path and item.path[-1] == use.item.name:
                 self.no_range(item, "a network has no range to narrow", None)
             yield VariedQuantity(use.path, item.span)
+
+    def unused(self, message: str, item: syntax.Varied) -> None:
+        self.inference.report("nothing-varies", message, item.span, "would change nothing")
 
     def no_range(self, item: syntax.Varied, message: str, way_out: str | None) -> None:
         if item.range is not None:
