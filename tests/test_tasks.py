@@ -29,13 +29,14 @@ from dpl.runtime.spec import (
     Unit,
     Varied,
 )
-from dpl.tasks import engine, optimisers
-from dpl.tasks import problem as problems
+from dpl.tasks import engine, judge, optimisers, vary
 from dpl.tasks.context import Context, setup
+from dpl.tasks.keeper import State
+from dpl.tasks.problem import Constants, Problem
 from dpl.tasks.result import NumericalFailure, Silent
 from dpl.tasks.run import order, run_tasks
 from dpl.tasks.sampling import stream
-from dpl.tasks.train import Trained, start, varied
+from dpl.tasks.train import Trained
 from dpl.tasks.verify import Verified
 
 CM, M = Unit("cm", 0.01), Unit("m")
@@ -165,43 +166,118 @@ def test_adam_is_optax_adam_on_the_same_draws():
     (result,) = run_tasks(ours)
     assert isinstance(result, Trained)
     np.testing.assert_allclose(result.losses, history, rtol=1e-9)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7), ours.values["aim"], weights)
 
 
-def test_cosine_decay_is_that_of_optax():
-    schedule = optax.cosine_decay_schedule(1.0, 50)
-    ours = [float(optimisers.DECAYS["cosine"](jnp.asarray(step / 50))) for step in range(51)]
-    np.testing.assert_allclose(ours, [float(schedule(step)) for step in range(51)], atol=1e-12)
+SCHEDULES = [
+    ({"decay": "cosine"}, optax.cosine_decay_schedule(0.1, 50)),
+    ({"decay": "cosine", "final": 0.2}, optax.cosine_decay_schedule(0.1, 50, alpha=0.2)),
+    ({"decay": "linear", "final": 0.5}, optax.linear_schedule(0.1, 0.05, 50)),
+    ({"decay": "exponential", "final": 0.1}, optax.exponential_decay(0.1, 50, 0.1)),
+]
 
 
-def prepared(task: Task) -> tuple[Any, ...]:
-    """A problem and all that `minimise` needs to solve it."""
+@pytest.mark.parametrize(("options", "schedule"), SCHEDULES)
+def test_decays_are_those_of_optax(options: dict[str, Any], schedule: Any):
+    descent, _ = optimisers.descent(Method("adam", {"rate": 0.1, **options}))
+    ours = [float(descent.rule.rate(descent.numbers, jnp.asarray(step), jnp.asarray(50.0))) for step in range(50)]
+    np.testing.assert_allclose(ours, [float(schedule(step)) for step in range(50)], rtol=1e-12, atol=1e-15)
+
+
+def test_a_rate_warms_up_over_its_share_of_the_steps():
+    descent, _ = optimisers.descent(Method("adam", {"rate": 0.1, "warmup": 0.2}))
+    ours = [float(descent.rule.rate(descent.numbers, jnp.asarray(step), jnp.asarray(50.0))) for step in (0, 4, 9, 30)]
+    np.testing.assert_allclose(ours, [0.01, 0.05, 0.1, 0.1])
+
+
+OPTAX = {
+    "adam": optax.adam(0.1),
+    "adamw": optax.adamw(0.1, weight_decay=1e-4),
+    "nadam": optax.nadam(0.1),
+    "adabelief": optax.adabelief(0.1, eps=1e-16, eps_root=1e-16),
+    "rmsprop": optax.rmsprop(0.1, decay=0.9, eps=1e-8),
+    "lion": optax.lion(0.1, weight_decay=1e-3),
+    "sgd": optax.sgd(0.1, momentum=0.0),
+}
+
+
+@pytest.mark.parametrize("name", optimisers.OPTIMISERS)
+def test_an_optimiser_is_that_of_optax(name: str):
+    descent, _ = optimisers.descent(Method(name, {"rate": 0.1}))
+    theta = theirs = {"x": jnp.array([1.0, -2.0])}
+    memory, state = descent.rule.direction(descent.numbers).init(theta), OPTAX[name].init(theirs)
+    for k in range(4):
+        gradient = {"x": jnp.array([1.0 + k, -0.5])}
+        theta, memory = descent.rule.moved(descent.numbers, 0.1, theta, gradient, memory)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = OPTAX[name].update(gradient, state, theirs)
+        theirs = optax.apply_updates(theirs, updates)
+    np.testing.assert_allclose(theta["x"], theirs["x"], rtol=1e-9)
+
+
+def test_a_clipped_gradient_has_the_largest_norm():
+    descent, _ = optimisers.descent(Method("sgd", {"rate": 1.0, "clip": 0.5}))
+    memory = descent.rule.direction(descent.numbers).init({"x": jnp.zeros(2)})
+    theta, _ = descent.rule.moved(descent.numbers, 1.0, {"x": jnp.zeros(2)}, {"x": jnp.array([3.0, 4.0])}, memory)
+    np.testing.assert_allclose(theta["x"], [-0.3, -0.4], rtol=1e-12)
+
+
+def loop_of(task: Task, steps: int, rate: float = 1e-2, seed: int = 3) -> engine.Loop:
+    """The loop of a task on `aimed`, in batches of 4."""
     ours = Program(module(aimed(), task))
     ready = setup(ours, task, Context())
-    limits = varied(ready.scenario, task)
+    free = vary.freedoms(ready.scenario, task)
     descent, _ = optimisers.descent(task.method)
-    samples = task.counts.get("samples")
-    one = problems.problem(ready.scenario, mean_of("error"), limits, descent, 4, samples)
-    return one, [start(ready, task, limits, 0)], ready.base
+    problem = Problem(SHARED, task.objective, free, descent.rule, 4, task.counts.get("samples"))
+    numbers = dict(descent.numbers) | {"rate": rate}
+    constants = Constants(ready.base, np.asarray(seed), np.asarray(steps, float), numbers)
+    return engine.Loop(problem, vary.starts(ready, task, free, 1, ready.base), constants, steps)
+
+
+SHARED = Program(module(aimed())).scenarios["Aimed"]
 
 
 def test_chunks_change_nothing_and_one_program_serves_all():
-    problem, starts, base = prepared(GUNNER)
-    solved = [
-        engine.minimise(problem, starts, base, engine.Schedule(60, 1e-2, 3), Silent(), chunk=chunk)
-        for chunk in (None, 1, 7, 60)
-    ]
-    for other in solved[1:]:
-        np.testing.assert_array_equal(other.losses, solved[0].losses)
-        jax.tree.map(np.testing.assert_array_equal, other.values, solved[0].values)
-    engine.minimise(problem, starts, base, engine.Schedule(21, 1e-3, 4), Silent())
-    assert problems.compiled(problem).run._cache_size() == 1
+    whole, pieces = loop_of(GUNNER, 60), loop_of(GUNNER, 60)
+    whole.advance(60)
+    for until in (1, 8, 9, 40, 60):
+        pieces.advance(until)
+    np.testing.assert_array_equal(whole.losses, pieces.losses)
+    jax.tree.map(np.testing.assert_array_equal, whole.values(0), pieces.values(0))
+    other = loop_of(GUNNER, 21, rate=1e-3, seed=4)
+    other.advance(21)
+    assert engine.compiled(other.iteration).run._cache_size() == 1
+
+
+class Memory:
+    """Keeps states as a disk would."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, State] = {}
+
+    def load(self, task: str) -> State | None:
+        return self.kept.get(task)
+
+    def save(self, task: str, state: State) -> None:
+        self.kept[task] = {name: np.array(value) for name, value in state.items()}
+
+
+def test_a_lost_task_goes_on_bit_for_bit():
+    task = replace(GUNNER, counts={"steps": 90, "batch": 4, "starts": 2})
+    (whole,) = run_tasks(Program(module(aimed(), task)))
+    memory, lost = Memory(), Program(module(aimed(), task))
+    (part,) = run_tasks(lost, progress=Pressed(after=20), keeper=memory)
+    assert part.status == "interrupted" and part.losses.size < 90
+    (rest,) = run_tasks(Program(module(aimed(), task)), keeper=memory)
+    np.testing.assert_array_equal(rest.losses, whole.losses)
+    jax.tree.map(np.testing.assert_array_equal, rest.params["aim"], whole.params["aim"])
+    (again,) = run_tasks(Program(module(aimed(), task)), keeper=memory)  # ended: nothing is left to do
+    jax.tree.map(np.testing.assert_array_equal, again.params["aim"], whole.params["aim"])
 
 
 def test_an_epoch_meets_no_fixed_sample_twice():
-    problem, _, _ = prepared(replace(GUNNER, counts={"samples": 10}))
-    at = jax.jit(lambda step: problems.step_indices(problem, 0, step))
-    epochs = [np.concatenate([at(2 * epoch + k) for k in (0, 1)]) for epoch in range(3)]
+    problem = loop_of(replace(GUNNER, counts={"samples": 10}), 1).iteration
+    assert isinstance(problem, Problem)
+    epochs = [np.concatenate([problem.met(0, 2 * epoch + k) for k in (0, 1)]) for epoch in range(3)]
     assert all(len(set(epoch.tolist())) == 8 and epoch.max() < 10 for epoch in epochs)
     assert epochs[0].tolist() != epochs[1].tolist()
 
@@ -251,7 +327,20 @@ def test_a_start_that_fails_leaves_the_others():
 
 def test_a_loss_that_rises_keeps_the_best_values():
     result = only(bowl(), replace(DOWN, method=descend(0.2502), counts={"steps": 2000}, vary=(Varied("b"),)))
-    assert result.kept < 2000 and any("the loss rose" in note for note in result.notes)
+    assert result.kept == 0 and any("before the first step" in note for note in result.notes)
+    assert result.found["b"].value == 1.0
+
+
+def test_until_ends_a_training_as_soon_as_it_holds():
+    until = Comparison("mean(height) < 1", lambda r: (jnp.mean(r["height"]), 1.0), ("<",))
+    result = only(bowl(), replace(DOWN, until=until))
+    assert result.losses.size < 900 and result.judged.value < 1.0
+    assert result.losses.size % (900 // judge.LOOKS) == 0
+
+
+def test_what_lies_on_its_bound_is_said():
+    result = only(bowl(0.0, 2.0), replace(DOWN, method=Method("adam", {"rate": 0.5}), counts={"steps": 900}))
+    assert any("a lies at its upper bound of 200 cm" in note for note in result.notes)
 
 
 # ---------------------------------------------------------------- what can go wrong in train
@@ -294,7 +383,7 @@ class Pressed(Silent):
     def __init__(self, after: int):
         self.after = after
 
-    def advance(self, done: int, **shown: str) -> None:
+    def advance(self, done: int, value: float | None = None, **shown: str) -> None:
         if done >= self.after:
             signal.raise_signal(signal.SIGINT)
 
@@ -313,7 +402,7 @@ def test_an_interrupt_ends_the_task_cleanly_and_keeps_what_it_has():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": Method("newton")}, "no optimiser is called `newton`; there are adam, sgd"),
+        ({"method": Method("newton")}, "no optimiser is called `newton`; there are adam, adamw"),
         ({"method": Method("adam", {"speed": 1.0})}, "not speed"),
         ({"method": Method("adam", {"decay": "slow"})}, "no decay is called `slow`"),
         ({"counts": {"epochs": 2}}, "samples N fixed"),

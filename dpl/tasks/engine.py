@@ -257,9 +257,11 @@ def descend(
             if monotonic() - saved > KEEP_SECONDS:
                 keeper.save(task, _kept(loop, watch, over))
                 saved = monotonic()
-        stopped = interrupted()
     keeper.save(task, _kept(loop, watch, over))
-    return stopped and not over and not loop.ended
+    stopped = not over and not loop.ended
+    if stopped:  # what was reached so far counts; a resumed loop does not look here, as if it had never stopped
+        watch.look(loop)
+    return stopped
 
 
 def _kept(loop: Loop, watch: Watch, over: bool) -> dict[str, np.ndarray]:
