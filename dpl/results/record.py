@@ -24,6 +24,7 @@ from dpl.results import cases, params, plots, summary, trajectory
 from dpl.results.folder import SETTINGS, STATUS, SUMMARY, Folder
 from dpl.results.plots import Descended
 from dpl.runtime.program import Program, Run
+from dpl.tasks.optimize import Optimized
 from dpl.tasks.result import NumericalFailure, Progress, number
 from dpl.tasks.run import AnyResult, order, run_tasks
 from dpl.tasks.simulate import Simulated
@@ -145,8 +146,8 @@ class Record:
             raise
         finally:
             self.now = None
-            self._summary(end, failure)
             self.status(end)
+            self._summary(end, failure)
 
     def _summary(self, end: End, failure: NumericalFailure | None = None) -> None:
         document = summary.document(self.asked.file, __version__, self.results, self.seconds, failure)
@@ -272,6 +273,8 @@ def said(result: AnyResult) -> str:
     """A result in a few words: the last loss, or the verdict."""
     if isinstance(result, Verified):
         return "passed" if result.status == "done" else result.status
+    if isinstance(result, Optimized):
+        return f"{result.objective} {number(np.mean(result.after))} {result.unit}".rstrip()
     descended = with_losses(result)
     if descended is not None and descended.losses.size:
         tail = descended.losses[-max(1, descended.losses.size // 20) :]
