@@ -336,13 +336,27 @@ def test_equal_programs_export_equal_texts():
 
 
 def test_no_name_or_word_of_a_text_clashes_with_the_files_own():
-    names = ["math", "np", "PERIOD", "State", "everywhere", "divide", "float", "outputs", "START", "def", "u", "h", "z"]
+    names = [
+        "math",
+        "np",
+        "PERIOD",
+        "State",
+        "everywhere",
+        "divide",
+        "float",
+        "outputs",
+        "START",
+        "def",
+        "u",
+        "h",
+        "NET_W1",
+    ]
     text = f"""controller Named every 1 {{
       \"\"\"Ends '' here \\ and there.\"\"\"
       {"".join(f"input {n}; " for n in names)}
       state total = 0; next total = total + {"/".join(f"sin({n})" for n in names)}
       network net(z, h) -> W1
-      output power = total^2.5 + net(u, z)*0; output gamma = {"+".join(names)}
+      output power = total^2.5 + net(u, h)*0; output gamma = {"+".join(names)}
     }}
     scenario S {{ part named = Named({", ".join(f"{n} = 1" for n in names)}); run for 2 }}"""
     exported = loaded(text, "Named")

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dpl.compiler import declarations, ir
-from dpl.compiler.algebra import Expr, Symbol, opaque, sp, weights_of
+from dpl.compiler.algebra import Expr, Symbol, opaque, sp, symbol, weights_of
 from dpl.compiler.codegen import plain, snake
 from dpl.compiler.extract import Extract, Quantity
-from dpl.compiler.layers import literal, network_function, weight_lines
+from dpl.compiler.layers import literal, matrix_names, network_function, weight_lines
 from dpl.compiler.literals import WIDTH, assigned, quoted
 from dpl.compiler.names import Names, identifier, symbol_names
 from dpl.compiler.plain import NotPlain, PlainPrinter, mathematics, scalars_named, with_needed
@@ -50,7 +50,9 @@ class _Naming:
     """A Python name for everything in the text: those that a caller writes are given out first."""
 
     def __init__(self, extract: Extract, taken: Iterable[str]):
-        self.taken = [*_OURS.split(), *taken]
+        wishes = {u.path: identifier(extract.local(u.path)) for u in extract.networks}
+        matrices = [m for u in extract.networks for m in matrix_names(u, wishes[u.path].upper())]
+        self.taken = [*_OURS.split(), *taken, *matrices]
         names = Names(self.taken)
         self.function = names.unique(snake(identifier(extract.name)))
         self.arguments = [names.unique(identifier(q.name)) for q in extract.inputs]
@@ -61,17 +63,15 @@ class _Naming:
         for q in extract.params:
             self.symbols[q.symbol] = names.unique(identifier(extract.local(q.name)).upper())
         self.networks: dict[str, str] = {}
-        for use in extract.networks:
-            name = names.unique(identifier(extract.local(use.path)))
-            self.networks[use.path] = name if name != self.function else names.unique(f"{name}_network")
-            self.symbols[weights_of(use.path)] = names.unique(name.upper())
+        for path, wish in wishes.items():
+            self.networks[path] = names.unique(f"{wish}_network" if wish == self.function else wish)
+            self.symbols[weights_of(path)] = names.unique(wish.upper())
         fixed = {t for s in extract.fixed for t in ir.targets(s)}
         rest = [s for s in extract.symbols() if s not in self.symbols]
-        wishes = symbol_names([s.name.removeprefix("argument ") for s in rest])
-        for s in rest:
-            entry = sp.Symbol(f"argument {s.name}", real=True)
-            wish = wishes[s.name.removeprefix("argument ")]
-            self.symbols[s] = self.symbols.get(entry) or names.unique(wish.upper() if s in fixed else wish)
+        texts = symbol_names([s.name for s in rest])
+        for s in rest:  # what is read of an argument goes by the argument's name
+            given, wish = self.symbols.get(symbol(f"argument {s.name}")), texts[s.name]
+            self.symbols[s] = given or names.unique(wish.upper() if s in fixed else wish)
 
     def called(self, extract: Extract) -> dict[str, tuple[str, bool]]:
         """Of each network its function, and whether that has several results."""
@@ -94,7 +94,8 @@ class _File:
         self.extract, self.values, self.version = extract, values, version
         self.naming = _Naming(extract, sorted(taken))
         self.printer = PlainPrinter(self.naming.symbols, self.naming.called(extract), extract.shapes)
-        self.arrays = any(q.shape for q in (*extract.inputs, *extract.states, *extract.outputs))
+        values_of = [s.value for s in extract.body if isinstance(s, ir.Assign)] + [*extract.results]
+        self.arrays = any(map(extract.shapes.of, values_of))
 
     def text(self) -> str:
         e = self.extract

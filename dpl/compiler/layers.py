@@ -49,6 +49,12 @@ def network_function(use: NetworkUse, name: str, weights: str, taken: Sequence[s
     return lines + _results(use.outputs, f"{weights}_W{last}.dot(h) + {weights}_B{last}", scalar)
 
 
+def matrix_names(use: NetworkUse, name: str) -> list[str]:
+    """What `weight_lines` defines."""
+    assert use.options is not None
+    return [f"{name}_{kind}{i + 1}" for i in range(len(use.options.hidden) + 1) for kind in "WB"]
+
+
 def weight_lines(use: NetworkUse, name: str, values: Mapping[str, Any]) -> list[str]:
     """The matrices and vectors; `values` holds `w`, one [inputs][outputs] list a layer, and `b`."""
     lines: list[str] = []
