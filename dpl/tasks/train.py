@@ -71,10 +71,9 @@ def train(program: Program, task: Task, context: Context) -> Trained:
     starts = vary.starts(ready, task, free, plan.starts, ready.base)
     iteration: engine.Iteration = problem
     if task.window is not None:
-        iteration, numbers = Windowed(problem, task.window), descent.numbers | {"discount": task.window.discount}
-        constants = constants._replace(numbers=numbers)
-        critic, weights = windows.critics(program, ready.scenario, task.window, ready.seed, plan.starts)
-        starts |= {task.window.critic.name: weights}
+        iteration = Windowed(problem, task.window)
+        constants = constants._replace(numbers={**descent.numbers, "discount": task.window.discount})
+        starts |= windows.critics(program, ready.scenario, task.window, ready.seed, plan.starts)
     title = f"train {task.name}"
     before = pictured(ready, task)
     context.progress.begin(title, plan.steps)
@@ -88,10 +87,10 @@ def train(program: Program, task: Task, context: Context) -> Trained:
         raise explain(title, problem, ready.base, ready.seed, failure) from None
     finally:
         context.progress.end()
-    found = dict(watch.best.values)
+    ready.keep({f.name: watch.best.values[f.name] for f in free})
     if task.window is not None:
-        program.values[critic] = found.pop(task.window.critic.name)
-    ready.keep(found)
+        critic = task.window.critic
+        program.values[program.register(ready.scenario.name, critic)] = watch.best.values[critic.name]
     return _result(task, ready, task.objective, loop, watch, plan, chosen + plan.defaults, interrupted, before)
 
 

@@ -21,7 +21,7 @@ from dpl.tasks.problem import Constants, Problem, Values, each_lane
 from dpl.tasks.sampling import drawn, stream
 from dpl.tasks.vary import inward, outward
 
-CRITIC_STEPS = 4
+CRITIC_STEPS = 2
 """Steps of the critic for each step of what is varied"""
 
 
@@ -212,8 +212,8 @@ def _discounted(costs: Any, values: Any, discount: Any) -> Any:
     return jax.lax.scan(step, values, costs.T, reverse=True)[1].T
 
 
-def critics(program: Program, scenario: Scenario, window: Window, seed: int, count: int) -> tuple[str, Any]:
-    """The critic's key among the program's values, and its weights for each of `count` starts, stacked."""
-    key = program.register(scenario.name, window.critic)
+def critics(program: Program, scenario: Scenario, window: Window, seed: int, count: int) -> dict[str, Any]:
+    """The weights of the critic by its name, stacked over starts; the first goes on from the current ones."""
+    current = program.values[program.register(scenario.name, window.critic)]
     others = (program.fresh(window.critic, stream(seed, f"start {k}")) for k in range(1, count))
-    return key, jax.tree.map(lambda *leaves: jnp.stack(leaves), program.values[key], *others)
+    return {window.critic.name: jax.tree.map(lambda *leaves: jnp.stack(leaves), current, *others)}
