@@ -33,6 +33,14 @@ class Program(runtime.Program):
     controllers: Controllers
     """What can be exported, by name: `program.controllers["Pilot"].export("pilot.py")`"""
 
+    def start_from(self, run: str | os.PathLike[str]) -> list[str]:
+        """Makes the params and networks of a run's folder the current values; notes on what differs.
+
+        Raises:
+            ValueError: no such run, or a run of another model.
+        """
+        return params.start_from(self, Path(run) / params.ARRAYS, os.fspath(run))
+
     def run(
         self,
         *names: str,
@@ -55,7 +63,7 @@ class Program(runtime.Program):
             NumericalFailure: a loss or gradient is not finite; the values are as before that task.
         """
         if start_from is not None:
-            params.start_from(self, Path(start_from) / params.ARRAYS, os.fspath(start_from))
+            self.start_from(start_from)
         if out is None:
             results = run_tasks(self, names, seed=seed, settings=settings, progress=progress(quiet))
             return {result.name: result for result in results}
