@@ -39,7 +39,7 @@ def episode(env: gymnasium.Env, seed: int, decide) -> float:
     (c, s, rate), _ = env.reset(seed=seed)
     total, over = 0.0, False
     while not over:
-        torque = decide(θ=np.arctan2(s, c), ω=rate)
+        torque = decide(theta=np.arctan2(s, c), omega=rate)
         (c, s, rate), reward, ended, cut, _ = env.step(np.array([torque], np.float32))
         total, over = total + float(reward), ended or cut
     return total
