@@ -181,7 +181,7 @@ class Minimisation:
         state = jnp.where(running, ended, lane.state)
         point = jnp.where(goes_on | (running & ~moved.good), moved.x, x)
         kept = jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), memory, lane.memory)
-        after = Carry(unravel(point), kept, penalty, lane.count + goes_on, state)
+        after = Carry(unravel(point), kept, penalty, jnp.where(goes_on, lane.count + 1, lane.count), state)
         return after, jnp.where(state == FAILED, jnp.nan, moved.seen.loss)
 
     def _numbers(self, constants: Constants) -> Mapping[str, Any]:
