@@ -429,3 +429,20 @@ def test_each_run_has_constraints_of_its_own():
     (found,) = result.constraints
     np.testing.assert_allclose(found.multiplier.value, np.maximum(2 * (target - 4.0), 0.0), atol=0.05)
     assert found.holds.all() and found.holds.shape == (6,)
+
+
+def test_one_program_serves_all_iterations():
+    def traced(steps: int) -> int:
+        calls: list[int] = []
+
+        def counted(results: Values) -> Any:
+            calls.append(1)
+            return jnp.mean(results["f"])
+
+        pit = plane(lambda x, y: (x - 1) ** 2 + y**4, lambda x, y: x, names="f x")
+        limit = compare("x < 0.5", "x", "<", 0.5)
+        objective = Objective("f", counted)
+        only(pit, task("x y", objective, constraints=(limit,), counts={"steps": steps}))
+        return len(calls)
+
+    assert traced(0) == traced(60)

@@ -5,7 +5,8 @@ Efron and Tibshirani (1993), An introduction to the bootstrap, section 13.3: per
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -32,22 +33,28 @@ def intervals(
         results: SI, arrays over runs.
     """
     runs = next(iter(results.values())).size if results else 0
-    none: list[tuple[Interval | None, ...]] = [(None,) * (len(c.ops) + 1) for c in comparisons]
+    found: list[tuple[Interval | None, ...]] = [(None,) * (len(c.ops) + 1) for c in comparisons]
     reducing = [i for i, c in enumerate(comparisons) if not c.per_run]
     if runs < 2 or not reducing:
-        return none
-    count = int(max(FEWEST, min(RESAMPLES, WORK // runs)))
+        return found
+    keys = jax.random.split(jax.random.key(seed), int(max(FEWEST, min(RESAMPLES, WORK // runs))))
+    drawn = _resampled(tuple(comparisons[i] for i in reducing))(keys, dict(results))
+    for i, operands in zip(reducing, drawn, strict=True):
+        found[i] = tuple(_interval(np.asarray(values)) for values in operands)
+    return found
+
+
+@lru_cache(maxsize=16)
+def _resampled(comparisons: tuple[Comparison, ...]) -> Callable[..., Any]:
+    """(keys [resamples], results [runs]) -> the operands of each comparison [resamples], compiled."""
 
     def again(key: Any, results: Mapping[str, Any]) -> Any:
+        runs = next(iter(results.values())).size
         some = jax.random.randint(key, (runs,), 0, runs)
         met = {name: values[some] for name, values in results.items()}
-        return [[jnp.asarray(x, float) for x in comparisons[i].operands(met)] for i in reducing]
+        return [[jnp.asarray(x, float) for x in c.operands(met)] for c in comparisons]
 
-    keys = jax.random.split(jax.random.key(seed), count)
-    drawn = jax.jit(lambda keys, results: jax.lax.map(lambda key: again(key, results), keys))(keys, dict(results))
-    for i, operands in zip(reducing, drawn, strict=True):
-        none[i] = tuple(_interval(np.asarray(values)) for values in operands)
-    return none
+    return jax.jit(lambda keys, results: jax.lax.map(lambda key: again(key, results), keys))
 
 
 def _interval(values: np.ndarray) -> Interval | None:

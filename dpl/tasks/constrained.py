@@ -86,11 +86,11 @@ def begin(constraints: Sequence[Comparison], results: Mapping[str, Any], runs: i
     scale = jnp.where(jnp.isfinite(objective) & (objective != 0), jnp.abs(objective), 1.0)
     return Penalty(
         jnp.zeros_like(size),
-        jnp.asarray(WEIGHT, float),
+        jnp.asarray(WEIGHT),
         size,
         scale,
-        jnp.asarray(jnp.inf, float),
-        jnp.asarray(ROUGH, float),
+        jnp.asarray(jnp.inf),
+        jnp.asarray(ROUGH),
         jnp.zeros((), int),
     )
 

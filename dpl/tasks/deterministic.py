@@ -155,7 +155,8 @@ class Minimisation:
 
         theta, memory, penalty = each_lane(self.lanes, one)(starts, constants.givens)
         none = jnp.zeros(self.lanes, int)
-        return Carry(theta, memory, penalty, none, none)
+        first = Carry(theta, memory, penalty, none, none)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), first)  # of definite type, as steps return it
 
     def step(self, carry: Carry, constants: Constants, step: Any) -> tuple[Carry, Any]:
         def one(lane: Carry, givens: Any) -> tuple[Carry, Any]:

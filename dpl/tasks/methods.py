@@ -162,7 +162,7 @@ class LeastSquares:
 
     def begin(self, x: Any, numbers: Numbers) -> Any:
         """The damping; below 0 before the first Jacobian gives it its size."""
-        return jnp.full((), -1.0, float)  # of definite type, like all that is carried
+        return jnp.full((), -1.0)
 
     def step(self, merit: Merit, x: Any, memory: Any, numbers: Numbers, done: Any, active: Any) -> Moved:
         residuals, seen, jacobian = merit.jacobian(x)

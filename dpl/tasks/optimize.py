@@ -219,7 +219,7 @@ def _in_lanes(starts: Any, free: Freedoms, plan: Plan) -> Any:
     return jax.tree.map(lambda leaf: leaf.reshape((lanes, 1, *leaf.shape[2:])), starts)
 
 
-def _lane(stacked: Any, lane: int) -> Any:
+def _lane(stacked: Any, lane: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[lane], stacked)
 
 
@@ -249,10 +249,9 @@ def _result(
     objective, free = problem.objective, problem.free
     began = perf_counter()
     every: Found = jax.device_get(deterministic.finder(problem)(loop.carry, constants))
-    best = _best(problem, every, jax.device_get(loop.carry.penalty), plan)
-    found: Found = jax.tree.map(lambda leaf: leaf[best], every)
-    penalty = jax.device_get(jax.tree.map(lambda leaf: leaf[best], loop.carry.penalty))
-    state, count = (np.asarray(x)[best] for x in (loop.carry.state, loop.carry.count))
+    _, _, penalties, counts, states = jax.device_get(loop.carry)
+    best = _best(problem, every, penalties, plan)
+    found, penalty, count, state = _lane((every, penalties, counts, states), best)
     values = {f.name: _unlaned(found.values[f.name], f.each, plan) for f in free}
     ready.keep({f.name: values[f.name] for f in free if not f.each and f.name in ready.scenario.keys})
     limits = _limited(task, found, penalty, objective)
