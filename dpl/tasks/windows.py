@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dpl.runtime import networks, solve
 from dpl.runtime.program import Program, Scenario
@@ -103,7 +104,9 @@ class Windowed:
         discount, ticks = constants.numbers["discount"], self.ticks
         last = jax.tree.map(lambda leaf: leaf[:, -1], met)
         value = jax.vmap(lambda arguments: self._value(critic, arguments))(last)
-        loss = self._share(discount) * costs @ discount ** jnp.arange(ticks) + discount**ticks * value
+        loss = (
+            self._share(discount) * costs @ discount ** jnp.arange(ticks, dtype=costs.dtype) + discount**ticks * value
+        )
         pool = pool._replace(state=state, tick=pool.tick + ticks, left=pool.left - ticks)
         sign = -1.0 if self.problem.objective.maximize else 1.0
         return sign * jnp.mean(loss), jax.lax.stop_gradient((pool, met, costs))
@@ -181,7 +184,7 @@ class Windowed:
         """The first runs; their ends are spread evenly, so that windows of all ages are met from then on."""
         batch = self.problem.batch
         givens = drawn(self.problem.scenario, self.problem.pinned, constants.seed, jnp.arange(batch))
-        left = jnp.ceil((jnp.arange(batch) + 1) * (self._plan.intervals / batch)).astype(int)
+        left = jnp.asarray(-(-(np.arange(batch) + 1) * self._plan.intervals // batch))
         return Pool(givens, jnp.zeros(batch, int), left, self._starts(givens, free, constants))
 
     def _starts(self, givens: Values, free: Any, constants: Constants) -> solve.Carry:
