@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
+import dpl
 from dpl.results import report, summary
 from dpl.runtime import networks
 from dpl.runtime.program import Program
@@ -34,6 +36,7 @@ from dpl.tasks.result import NumericalFailure, Silent
 from dpl.tasks.run import run_tasks
 from dpl.tasks.sampling import stream
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
 M, CM = Unit("m"), Unit("cm", 0.01)
 AIM = Network("aim", (Port("target", 1.0, 9.0),), (Port("speed", 0.5, 10.0), Port("angle", 0.02, 1.55)), hidden=(4,))
 TARGET = Given("target", 5.0, M, distribution=Distribution("uniform", (1.0, 9.0)))
@@ -446,3 +449,47 @@ def test_one_program_serves_all_iterations():
         return len(calls)
 
     assert traced(0) == traced(60)
+
+
+# ---------------------------------------------------------------- the whole way, from the text
+
+
+@pytest.mark.slow
+def test_the_cannon_is_aimed_three_ways():
+    """What the example tells: belief is not truth, curvature beats descent, a trained guess saves the search."""
+    results = dpl.load(EXAMPLES / "cannon.dpl").run()
+    belief, down, curved, tuned = (results[n] for n in ("by_belief", "by_descent", "by_physics", "sharpened"))
+    assert all(each.reached.all() for each in (belief, down, curved, tuned))
+    assert curved.iterations.max() <= 5 and down.iterations.mean() >= 20 and tuned.iterations.mean() <= 1
+    rows = {row.task: row for row in results["three_ways"].rows}
+    error = {name: row.measures["error"].value for name, row in rows.items()}
+    assert error["by_belief"].mean() > 0.05 > error["gunner"].mean() > error["sharpened"].mean()
+    assert error["by_physics"].max() < 1e-3 and error["sharpened"].max() < 1e-3
+    assert rows["gunner"].iterations == 0 and results["gunner_hits"].status == "done"
+
+
+def test_a_differential_equation_under_a_constraint_against_slsqp():
+    """The damping that moves least while its speed stays low: forward derivatives through an adaptive solver."""
+    text = """
+        scenario Released {
+          param c: N*s/m = 0.5 in 0.1..20
+          state x: m = 0.1
+          state v: m/s = 0
+          x' = v
+          1 [kg]*v' = -10 [N/m]*x - c*v
+          run for 10 [s] using tsit5(rtol = 1e-9, atol = 1e-12)
+          loss motion = integral(x²)
+          metric speed = peak(abs(v))
+        }
+        optimize damped { on Released; vary c; minimize motion; subject to speed < 0.15 [m/s] }"""
+    result = dpl.compile(text).run()["damped"]
+    one = dpl.compile(text).scenarios["Released"]
+
+    def measured(c: Any) -> Any:
+        return one.evaluate({"c": float(c[0])})
+
+    limit = {"type": "ineq", "fun": lambda c: 0.15 - float(measured(c)["speed"])}
+    motion = lambda c: 1e3 * float(measured(c)["motion"])  # noqa: E731
+    theirs = scipy.optimize.minimize(motion, [2.0], method="SLSQP", constraints=[limit], options={"ftol": 1e-9})
+    assert result.status == "done" and result.constraints[0].holds.all()
+    assert result.found["c"].value == pytest.approx(theirs.x[0], rel=1e-3)

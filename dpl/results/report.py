@@ -74,8 +74,8 @@ def trained(result: Trained) -> list[Block]:
         first = Quantity(float(result.losses[0]), result.unit)
         over = f" (mean of the last {tail.size})" if tail.size > 1 else ""
         lines.append(f"  {result.objective}: {first} at first, {last} after {result.losses.size:_} steps{over}")
-        judged = f"{result.judged} on {_runs(result.judged_on)}" if result.judged_on > 1 else str(result.judged)
-        lines.append(f"  kept from step {result.kept:_}: {judged}")
+        if result.judged_on > 1:
+            lines.append(f"  with the values that are kept: {result.judged} on {_runs(result.judged_on)}")
     if result.found:
         lines.append(_quantities(result.found))
     return lines

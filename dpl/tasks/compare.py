@@ -62,7 +62,7 @@ def compare(program: Program, task: Task, context: Context) -> Compared:
             context.progress.advance(len(rows))
     finally:
         context.progress.end()
-    measures = [name for row in rows for name in row.measures]
+    shared = [name for name in rows[0].measures if all(name in row.measures for row in rows)] if rows else []
     return Compared(
         kind=task.kind,
         name=task.name,
@@ -72,7 +72,7 @@ def compare(program: Program, task: Task, context: Context) -> Compared:
         defaults=() if "samples" in task.counts else (f"samples {samples:_}",),
         notes=tuple(notes),
         samples=samples,
-        show=task.show or (*dict.fromkeys(measures), ITERATIONS, WALL_TIME),
+        show=task.show or (*shared, ITERATIONS, WALL_TIME),
         rows=tuple(rows),
     )
 
