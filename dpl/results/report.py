@@ -91,29 +91,27 @@ def _quantities(values: Mapping[str, Quantity]) -> Table:
 
 def optimized(result: Optimized) -> list[Block]:
     """The objective at both ends, how many runs got where they should, what was found, the constraints."""
-    first, last = (Quantity(float(np.mean(part)), result.unit) for part in (result.before, result.after))
+    known = np.isfinite(result.before) & np.isfinite(result.after)
+    first, last = (
+        Quantity(part[known].mean() if known.any() else np.nan, result.unit) for part in (result.before, result.after)
+    )
     many, count = result.iterations.size > 1, result.iterations
     steps = f"{number(count.mean())} iterations (at most {count.max():_})" if many else f"{int(count[0]):_} iterations"
     head = f"  {result.objective} by {result.method}: {'mean ' * many}{first} at first, {last} after {steps}"
     blocks: list[Block] = [head, *_reached(result), *_infeasible(result.constraints)]
-    one = {name: q for name, q in result.found.items() if np.size(q.value) == 1 or not _spread(result, q)}
-    several = {name: q for name, q in result.found.items() if name not in one}
-    if one:
+    several = result.by_run if result.samples > 1 else ()
+    shared = {n: Quantity(q.value[0], q.unit) if n in result.by_run else q for n, q in result.found.items()}
+    if one := {name: quantity for name, quantity in shared.items() if name not in several}:
         blocks.append(_quantities(one))
     if several:
-        ends = (np.min, np.median, np.max)
-        rows = tuple((n, *(number(end(q.value)) for end in ends), q.unit) for n, q in several.items())
+        found, ends = result.found, (np.min, np.median, np.max)
+        rows = tuple((n, *(number(end(found[n].value)) for end in ends), found[n].unit) for n in several)
         blocks.append(Table(("over runs", "lowest", "median", "highest", ""), rows, frozenset({1, 2, 3})))
     if result.constraints:
         rows = tuple(_constraint(c) for c in result.constraints)
         header = ("subject to", "found", "limit", "slack", "multiplier", "")
         blocks.append(Table(header, rows, frozenset({1, 2, 3, 4})))
     return blocks
-
-
-def _spread(result: Optimized, quantity: Quantity) -> bool:
-    """Whether a value was found for every run."""
-    return result.samples > 1 and np.shape(quantity.value)[:1] == (result.samples,)
 
 
 def _reached(result: Optimized) -> list[str]:
@@ -143,7 +141,8 @@ def _constraint(one: Constrained) -> tuple[str, ...]:
     parts = (Quantity(np.ravel(q.value)[at], q.unit) for q in (one.value, one.limit, one.slack))
     worth = Quantity(np.ravel(one.multiplier.value)[at], one.multiplier.unit)
     count = int((~one.holds).sum())
-    verdict = "holds" if not count else f"violated in {count:_} of {_runs(one.holds.size)}" if at else "violated"
+    many = f" in {count:_} of {_runs(one.holds.size)}" if one.holds.size > 1 else ""
+    verdict = f"violated{many}" if count else "holds"
     return (one.text, *map(str, parts), "–" if count else str(worth), verdict)
 
 

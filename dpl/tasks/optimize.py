@@ -55,7 +55,9 @@ class Optimized(Result):
     reached: np.ndarray | None
     """Whether `until` holds [problems]; None without one"""
     found: Mapping[str, Quantity]
-    """The varied numbers; arrays over runs of what varies run by run"""
+    """The varied numbers"""
+    by_run: tuple[str, ...]
+    """The names of those that are arrays over runs"""
     networks: tuple[str, ...]
     measures: Mapping[str, Quantity]
     """Every loss and metric, arrays over runs"""
@@ -282,6 +284,7 @@ def _result(
         until=task.until.text if task.until else "",
         reached=found.seen.reached if task.until else None,
         found=vary.quantities(free, values),
+        by_run=tuple(f.name for f in free if f.each),
         networks=tuple(f.name for f in free if isinstance(f.declaration, Network)),
         measures={m.name: declared(found.results[m.name].ravel(), m.unit) for m in ready.scenario.spec.measures},
         constraints=limits,
