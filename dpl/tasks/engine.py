@@ -110,9 +110,13 @@ class NotFinite(Exception):
 
 
 class Watch(Protocol):
-    """Who looks at a loop now and then: at step 0, at every `every`-th step and at the end."""
+    """Who looks at a loop now and then: before the first step, at every `every`-th step and at the end."""
 
     every: int
+
+    def begin(self, loop: Loop) -> bool:
+        """Looks at the lanes where they start, also those of a loop that then goes on from a kept state."""
+        ...
 
     def look(self, loop: Loop) -> bool:
         """Looks at the lanes as they are; True ends the loop."""
@@ -232,14 +236,12 @@ def descend(
     Raises:
         NotFinite: no lane has a finite loss and gradient any more.
     """
+    over = watch.begin(loop)
     kept = keeper.load(task)
-    over = False
     if kept is not None:
         loop.restore(_part(kept, "loop"))
         watch.restore(_part(kept, "watch"), loop)
         over = bool(kept["over"])
-    else:
-        over = watch.look(loop)
     if not over and not loop.ended:
         loop.warm()
     saved, lowest = monotonic(), float("inf")

@@ -77,15 +77,27 @@ class Judge:
         self.latest: np.ndarray = np.empty(0)
         """The objective of each lane at the last look, to be minimised"""
         self.reached = False
+        self.first: Any = None
+
+    def begin(self, loop: Loop) -> bool:
+        """Remembers where the lanes start; they are judged at the first look, which may come after many a step."""
+        self.first = jax.tree.map(jnp.copy, loop.carry.theta)
+        return self.standard.until is not None and self._judge(loop, self.first, 0)
 
     def look(self, loop: Loop) -> bool:
-        losses, operands = _judged(self.standard)(loop.carry.theta, self.base, self.seed)
+        if not self.best.values:
+            self._judge(loop, self.first, 0)
+        return self._judge(loop, loop.carry.theta, loop.step)
+
+    def _judge(self, loop: Loop, theta: Any, step: int) -> bool:
+        losses, operands = _judged(self.standard)(theta, self.base, self.seed)
         self.latest = np.where(np.isfinite(losses), losses, np.inf)
         reached = self._reached(operands)
         lane = int(np.argmin(np.where(reached, self.latest, np.inf) if reached.any() else self.latest))
         self.reached = bool(reached.any())
         if self.latest[lane] <= self.best.loss or self.reached:
-            self.best = Best(float(self.latest[lane]), lane, loop.step, jax.device_get(loop.values(lane)))
+            values = loop.programs.values(theta, lane)
+            self.best = Best(float(self.latest[lane]), lane, step, jax.device_get(values))
         return self.reached
 
     def _reached(self, operands: Any) -> np.ndarray:
@@ -104,11 +116,13 @@ class Judge:
 
     def state(self) -> State:
         leaves = jax.tree.leaves(self.best.values)
-        kept = {f"best/{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        kept = {f"best/{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}  # none before the first look
         scalars = np.array([self.best.loss, self.best.lane, self.best.step, self.reached], float)
         return kept | {"scalars": scalars, "latest": self.latest}
 
     def restore(self, state: State, loop: Loop) -> None:
+        if "best/0" not in state:
+            return
         tree = jax.tree.structure(loop.values(0))
         loss, lane, step, reached = (float(x) for x in state["scalars"])
         values = jax.tree.unflatten(tree, [np.array(state[f"best/{i}"]) for i in range(tree.num_leaves)])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dpl.runtime.program import Program, Run
+from dpl.runtime.program import Program
 from dpl.runtime.spec import Network, Objective, Task
 from dpl.tasks import engine, judge, optimisers, vary, windows
 from dpl.tasks.context import Context, Setup, setup
@@ -75,7 +75,6 @@ def train(program: Program, task: Task, context: Context) -> Trained:
         constants = constants._replace(numbers={**descent.numbers, "discount": task.window.discount})
         starts |= windows.critics(program, ready.scenario, task.window, ready.seed, plan.starts)
     title = f"train {task.name}"
-    before = pictured(ready, task)
     context.progress.begin(title, plan.steps)
     try:
         loop = engine.Loop(iteration, starts, constants, plan.steps)
@@ -91,7 +90,7 @@ def train(program: Program, task: Task, context: Context) -> Trained:
     if task.window is not None:
         critic = task.window.critic
         program.values[program.register(ready.scenario.name, critic)] = watch.best.values[critic.name]
-    return _result(task, ready, task.objective, loop, watch, plan, chosen + plan.defaults, interrupted, before)
+    return _result(task, ready, task.objective, loop, watch, plan, chosen + plan.defaults, interrupted)
 
 
 def _result(
@@ -103,7 +102,6 @@ def _result(
     plan: Plan,
     defaults: tuple[str, ...],
     interrupted: bool,
-    before: dict[str, Run],
 ) -> Trained:
     free, best = watch.standard.free, watch.best
     sign = -1.0 if objective.maximize else 1.0
@@ -117,7 +115,7 @@ def _result(
         defaults=defaults,
         notes=_notes(task, loop, watch, plan),
         plot=task.plot,
-        runs=before | pictured(ready, task, "after", best.values),
+        runs=pictured(ready, task) | pictured(ready, task, "after", best.values),
         objective=objective.text,
         losses=sign * loop.losses[:, best.lane] / objective.unit.scale,
         unit=objective.unit.text,
