@@ -14,7 +14,7 @@ import numpy as np
 from dpl.runtime.program import Program
 from dpl.runtime.spec import Free, Given, Task
 from dpl.tasks import vary
-from dpl.tasks.context import Context, Setup, setup
+from dpl.tasks.context import Context, Setup, of_scenario, setup
 from dpl.tasks.optimize import Optimized, optimize
 from dpl.tasks.result import Quantity, Result, Seconds, declared
 from dpl.tasks.sampling import evaluate, stream, varying
@@ -100,7 +100,7 @@ def _evaluated(program: Program, result: Result, seed: int, samples: int, contex
     task = program.tasks[result.name]
     ready = setup(program, task, context)
     base, found = _then(ready, task, result)
-    pinned = ready.pinned | found
+    pinned = (ready.pinned - _trained_with(ready, task, context)) | found
     different = varying(ready.scenario, pinned)
     arguments = ready.scenario, base, pinned, stream(seed, "verify"), samples if different else 1
     reached = evaluate(*arguments)
@@ -108,6 +108,12 @@ def _evaluated(program: Program, result: Result, seed: int, samples: int, contex
     runs = {m.name: np.broadcast_to(reached.results[m.name], samples) for m in ready.scenario.spec.measures}
     measures = {m.name: declared(runs[m.name], m.unit) for m in ready.scenario.spec.measures}
     return Row(result.name, measures, 0.0, ((again.compile or 0.0) + again.run) / reached.status.size)
+
+
+def _trained_with(ready: Setup, task: Task, context: Context) -> frozenset[str]:
+    """Drawn givens that the task held fixed for itself: on the common runs they are drawn."""
+    own = frozenset(name for name, _ in task.settings) - of_scenario(context.settings, ready.scenario).keys()
+    return own & varying(ready.scenario, frozenset())
 
 
 def _then(ready: Setup, task: Task, result: Result) -> tuple[dict[str, Any], frozenset[str]]:

@@ -25,8 +25,8 @@ from dpl.tasks.keeper import Keeper, State
 from dpl.tasks.result import Progress, Quantity, Seconds, number
 
 CHUNK_SECONDS = 0.3
-LONGEST_CHUNK = 4096
-"""Steps of one compiled call at the most"""
+LONGEST_CHUNK, LARGEST_BUFFER = 4096, 1_000_000
+"""Steps of one compiled call at the most, and the losses that it returns"""
 KEEP_SECONDS = 10.0
 """The state of a loop is kept so often"""
 
@@ -75,7 +75,7 @@ def compiled(iteration: Iteration) -> Compiled:
     """The programs of an iteration; the carry that `run` receives is given up."""
 
     def run(carry: Any, constants: Any, step: Any, until: Any) -> tuple[Any, Any, Any, Any, Any]:
-        losses = jnp.zeros((LONGEST_CHUNK, iteration.lanes))
+        losses = jnp.zeros((longest(iteration), iteration.lanes))
 
         def body(state: Any) -> Any:
             carry, now, losses = state
@@ -91,7 +91,16 @@ def compiled(iteration: Iteration) -> Compiled:
     def values(theta: Any, lane: Any) -> dict[str, Any]:
         return iteration.values(jax.tree.map(lambda leaf: leaf[lane], theta))
 
-    return Compiled(jax.jit(iteration.begin), jax.jit(run, donate_argnums=0), jax.jit(values))
+    def begin(starts: Any, constants: Any) -> Any:
+        """A carry of definite types, which the steps return as they are: a weak type would compile `run` twice."""
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), iteration.begin(starts, constants))
+
+    return Compiled(jax.jit(begin), jax.jit(run, donate_argnums=0), jax.jit(values))
+
+
+def longest(iteration: Iteration) -> int:
+    """The steps of one compiled call at the most."""
+    return max(1, min(LONGEST_CHUNK, LARGEST_BUFFER // iteration.lanes))
 
 
 def _finite(theta: Any, lanes: int) -> Any:
@@ -169,7 +178,7 @@ class Loop:
     def advance(self, until: int) -> np.ndarray:
         """One compiled call, up to step `until`; the new losses."""
         began, before = perf_counter(), jax.tree.map(jnp.copy, self.carry)
-        until = min(until, self.step + LONGEST_CHUNK, self.steps)
+        until = min(until, self.step + longest(self.iteration), self.steps)
         carry, now, losses, finite, ended = self._run(self.carry, until)
         fresh = np.asarray(losses)[: int(now) - self.step]
         good = np.isfinite(fresh).all(axis=0) & np.asarray(finite)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime.program import Program, Run, Scenario
+from dpl.runtime.program import Program, Scenario
 from dpl.runtime.spec import Free, Given, Network, Objective, Task
 from dpl.tasks import deterministic, engine, methods, vary
 from dpl.tasks.constrained import TOLERANCE, Constrained, constrained
@@ -113,9 +113,9 @@ def optimize(program: Program, task: Task, context: Context) -> Optimized:
         plan.problems * count,
     )
     constants = Constants(ready.base, _tiled(givens, plan), np.asarray(plan.steps), chosen.numbers)
-    before = pictured(ready, task, "before", _first(free, givens, _lane(starts, 0)))
+    first = _first(free, givens, _lane(starts, 0))
     loop, interrupted = _descended(task, context, problem, _in_lanes(starts, free, plan), constants, plan)
-    return _result(task, ready, problem, constants, plan, loop, chosen, defaults, interrupted, before)
+    return _result(task, ready, problem, constants, plan, loop, chosen, defaults, interrupted, first)
 
 
 def _descended(
@@ -146,6 +146,9 @@ class Count:
 
     def __init__(self, until: str, loop: Loop):
         self.every, self.until, self.loop = loop.steps, until, loop
+
+    def begin(self, loop: Loop) -> bool:
+        return False
 
     def look(self, loop: Loop) -> bool:
         return False
@@ -246,7 +249,7 @@ def _result(
     chosen: Chosen,
     defaults: tuple[str, ...],
     interrupted: bool,
-    before: dict[str, Run],
+    first: dict[str, Any],
 ) -> Optimized:
     objective, free = problem.objective, problem.free
     began = perf_counter()
@@ -272,7 +275,7 @@ def _result(
         defaults=defaults,
         notes=_notes(problem, plan, every, best, found, values, state, count),
         plot=task.plot,
-        runs=before | pictured(ready, task, "after", _first(free, drawn_runs, values)),
+        runs=pictured(ready, task, "before", first) | pictured(ready, task, "after", _first(free, drawn_runs, values)),
         method=chosen.name,
         samples=plan.samples,
         separate=plan.separate,
