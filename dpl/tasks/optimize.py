@@ -49,6 +49,8 @@ class Optimized(Result):
     before: np.ndarray
     """The objective [problems] at the start"""
     after: np.ndarray
+    losses: np.ndarray
+    """The objective before each iteration: of problems side by side the mean, an ended one as it ended"""
     iterations: np.ndarray
     """[problems], from the start that was the best"""
     until: str
@@ -239,6 +241,11 @@ def _first(free: Freedoms, givens: Mapping[str, Any], values: Mapping[str, Any])
 # ---------------------------------------------------------------- what came of it
 
 
+def _mean(losses: np.ndarray) -> np.ndarray:
+    """Over problems [steps, problems], without those that failed."""
+    return np.ma.masked_invalid(losses.reshape((len(losses), -1))).mean(axis=1).filled(np.nan)
+
+
 def _result(
     task: Task,
     ready: Setup,
@@ -283,6 +290,7 @@ def _result(
         unit=objective.unit.text,
         before=sign * losses[0][best],
         after=sign * found.seen.loss,
+        losses=_mean(sign * loop.losses[:, best]),
         iterations=count,
         until=task.until.text if task.until else "",
         reached=found.seen.reached if task.until else None,
