@@ -25,10 +25,12 @@ from dpl.language.builtins import (
     Builtin,
     MethodRow,
 )
+from dpl.language.tasks import CLAUSES
 from dpl.language.units import _PLAIN, _PREFIXED, _PREFIXES
+from dpl.tasks import optimisers as first_order
 
 DOCS = Path(__file__).parent
-PAGES = (DOCS / "language.md", DOCS / "how-it-works.md")
+PAGES = (DOCS / "language.md", DOCS / "tasks.md", DOCS / "how-it-works.md")
 _PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 _RULES = {
@@ -104,16 +106,29 @@ def distributions() -> str:
 
 
 def solvers() -> str:
-    return _methods("solver", SOLVERS)
+    rows = ((f"`{row.name}({', '.join(name for name, _ in row.arguments)})`", row.doc) for row in SOLVERS.values())
+    return _table("solver | what it is", rows)
 
 
 def optimisers() -> str:
-    return _methods("optimiser", OPTIMISERS)
+    rows = ((f"`{row.name}`", _order(row), _options(row), row.doc) for row in OPTIMISERS.values())
+    return _table("optimiser | for | options and their defaults | what it is", rows)
 
 
-def _methods(kind: str, table: dict[str, MethodRow]) -> str:
-    rows = ((f"`{row.name}({', '.join(name for name, _ in row.arguments)})`", row.doc) for row in table.values())
-    return _table(f"{kind} | what it is", rows)
+def _order(row: MethodRow) -> str:
+    return "`train`, `optimize`" if row.stochastic else "`optimize`, sums of squares" if row.squares else "`optimize`"
+
+
+def _options(row: MethodRow) -> str:
+    own = first_order.OPTIMISERS.get(row.name)
+    return ", ".join(f"`{n} = {v:g}`" for n, v in {"rate": own.rate, **own.options}.items()) if own else "none"
+
+
+def clauses() -> str:
+    """Which task takes which clause."""
+    words = dict.fromkeys(word for taken in CLAUSES.values() for word in taken)
+    rows = ((f"`{word}`", *("x" if word in taken else "" for taken in CLAUSES.values())) for word in words)
+    return _table(f"clause | {' | '.join(f'`{kind}`' for kind in CLAUSES)}", rows)
 
 
 def words() -> str:
@@ -162,6 +177,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "distributions": distributions,
     "solvers": solvers,
     "optimisers": optimisers,
+    "clauses": clauses,
     "words": words,
     "units": units,
     "prefixes": prefixes,

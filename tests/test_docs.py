@@ -8,6 +8,11 @@ A fenced block says by its first words what it is:
 - `python`: runs in the repository's root; the `text` block after it is what it prints, compared as loosely.
 - `python generated NAME …`: these functions of the module that the last `dpl` block becomes.
 
+The tutorial is followed word by word in an empty folder, from top to bottom. There,
+
+- `dpl NAME` writes this file, and `diff NAME` changes lines of it;
+- `console` runs commands, whose dates are not compared; of `console interrupted`, Ctrl-C stops the command.
+
 `pytest --accept` rewrites the outputs; read `git diff` then.
 """
 
@@ -15,6 +20,9 @@ import ast
 import io
 import re
 import runpy
+import shlex
+import signal
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +38,7 @@ from dpl.language.words import RESERVED
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 FENCE = re.compile(r"^```(\S[^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -54,7 +63,8 @@ def blocks(page: Path) -> list[Block]:
 
 
 def chosen(info: str) -> list[Block]:
-    return [block for page in PAGES for block in blocks(page) if re.fullmatch(info, block.info)]
+    pages = [page for page in PAGES if page != TUTORIAL]
+    return [block for page in pages for block in blocks(page) if re.fullmatch(info, block.info)]
 
 
 def rewrite(block: Block, text: str) -> None:
@@ -104,21 +114,26 @@ def test_generated_programs_are_the_real_ones(block, accept):
 # ---------------------------------------------------------------- outputs
 
 TIMING = re.compile(r"(compiled in|ran) [\d.]+ s")
+DATED = re.compile(r"\d{8}-\d{6}|\d{4}-\d\d-\d\d +\d\d:\d\d:\d\d|[\d.]+ s *$", re.MULTILINE)
+
+
+def said(command: str) -> tuple[int, str]:
+    """The exit code of a `dpl` command, and what it writes on standard output and error, progress left out."""
+    from dpl.cli.main import main
+
+    program, *arguments = shlex.split(command)
+    assert program == "dpl"
+    written = io.StringIO()
+    with redirect_stdout(written), redirect_stderr(written):
+        code = main(arguments)
+    lines = written.getvalue().splitlines(keepends=True)
+    return code, "".join(line for line in lines if not re.match(r"\w+ \w+: [\d_]+/", line))
 
 
 @cache
 def console(command: str) -> str:
-    """What a `dpl` command writes on standard output and standard error, progress left out; runs are not saved."""
-    from dpl.cli.main import main
-
-    program, *arguments = command.split()
-    assert program == "dpl"
-    arguments += ["--no-save"] if arguments[:1] == ["run"] else []
-    output, errors = io.StringIO(), io.StringIO()
-    with redirect_stdout(output), redirect_stderr(errors):
-        main(arguments)
-    told = [line for line in errors.getvalue().splitlines(keepends=True) if not re.match(r"\w+ \w+: [\d_]+/", line)]
-    return "".join(told) + output.getvalue()
+    """What a `dpl` command writes; runs are not saved."""
+    return said(f"{command} --no-save" if command.startswith("dpl run ") else command)[1]
 
 
 @pytest.mark.slow
@@ -140,12 +155,62 @@ def test_python_examples_print_what_they_show(block, accept, monkeypatch):
     compare(block.next, output.getvalue(), accept)
 
 
-def compare(block: Block, found: str, accept: bool) -> None:
-    """Word by word: numbers by about a percent, timings not at all."""
-    if accept and loose(block.text) != loose(found):
+@pytest.mark.slow
+def test_the_tutorial_can_be_followed(accept, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for block in blocks(TUTORIAL):
+        kind, _, name = block.info.partition(" ")
+        match kind, name:
+            case "dpl", file:
+                Path(file).write_text(block.text, encoding="utf-8")
+            case "diff", file:
+                Path(file).write_text(changed(Path(file).read_text(encoding="utf-8"), block.text), encoding="utf-8")
+            case "console", "":
+                commands = re.findall(r"^\$ (.*)$", block.text, re.MULTILINE)
+                found = "\n\n".join(f"$ {command}\n{said(command)[1].rstrip()}".rstrip() for command in commands)
+                compare(block, f"{found}\n", accept, dated=True)
+            case "console", "interrupted":
+                interrupt(block.text.removeprefix("$ ").strip())
+            case "python", "":
+                output = io.StringIO()
+                with redirect_stdout(output):
+                    exec(compile(block.text, str(block), "exec"), {})
+                compare(block.next, output.getvalue(), accept)
+    sys.modules.pop("pilot")
+
+
+def changed(text: str, diff: str) -> str:
+    """A text with the lines after `-` replaced by those after `+`."""
+    before, after = (
+        "".join(line[1:] for line in diff.splitlines(keepends=True) if line[0] == sign) for sign in ("-", "+")
+    )
+    assert text.count(before) == 1
+    return text.replace(before, after)
+
+
+def interrupt(command: str) -> None:
+    """A `dpl` command, with Ctrl-C in its first steps."""
+    from dpl.tasks.engine import Loop
+
+    advance = Loop.advance
+
+    def stopped(self, until):
+        signal.raise_signal(signal.SIGINT)
+        return advance(self, until)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "advance", stopped)
+        assert said(command)[0] == 130
+
+
+def compare(block: Block, found: str, accept: bool, dated: bool = False) -> None:
+    """Word by word: numbers by about a percent, timings not at all, nor what is `dated`."""
+    there, here = ((DATED.sub("then", text) if dated else text) for text in (block.text, found))
+    if accept and loose(there) != loose(here):
         rewrite(block, found)
         return
-    assert loose(block.text) == loose(found)
+    assert loose(there) == loose(here)
 
 
 def loose(text: str) -> list[object]:
@@ -202,21 +267,45 @@ def test_counting_by_ticks():
 
 def test_defaults_that_the_reference_names():
     from dpl.runtime import choice, solve, trajectory
-    from dpl.tasks import optimisers, train, verify
 
     page = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
-    assert (optimisers.OPTIMISERS["adam"].rate, optimisers.OPTIMISERS["sgd"].rate) == (3e-3, 1e-2)
-    assert "`rate` is 3e-3 for `adam` and 1e-2 for `sgd`" in page
-    assert (train.BATCH, train.STEPS, verify.SAMPLES) == (64, 1_000, 1_000)
     assert (trajectory.POINTS, trajectory.TICKS, solve.MEASURING) == (200, 1_000, 1_000)
     assert (choice.STIFF, choice.SPREAD) == (1e4, 100)
     assert f"`max_steps` is {solve.GREATEST_STEPS:,}" in page
+
+
+def test_defaults_that_the_page_of_tasks_names():
+    from dpl.runtime.spec import Method
+    from dpl.tasks import (
+        bootstrap,
+        compare,
+        constrained,
+        engine,
+        judge,
+        methods,
+        optimisers,
+        optimize,
+        train,
+        vary,
+        verify,
+        windows,
+    )
+
+    assert (train.BATCH, train.STEPS, verify.SAMPLES, optimize.SAMPLES, compare.SAMPLES) == (64, 1_000, 1_000, 100, 100)
+    assert (optimize.SECOND_STEPS, optimize.CONSTRAINED_STEPS, optimize.FIRST_STEPS) == (100, 500, 1_000)
+    assert (judge.JUDGED, judge.LOOKS, windows.CRITIC_STEPS) == (256, 20, 2)
+    assert (engine.CHUNK_SECONDS, engine.KEEP_SECONDS, bootstrap.RESAMPLES, verify.SHOWN) == (0.3, 10, 400, 5)
+    assert (methods.MANY, methods.PAIRS, constrained.FINE, constrained.TOLERANCE) == (2_000, 10, 1e-10, 1e-6)
+    assert (vary.AT_BOUND, optimisers.FINAL) == (1e-3, {"exponential": 0.01})
+    assert str(optimisers.descent(Method())[0]) == "adam(rate = 0.003, decay = cosine)"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("https://"):
+            continue
         file, _, anchor = target.partition("#")
         other = page.parent / file if file else page
         assert other.exists(), target
