@@ -369,10 +369,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_text_is_refused_in_time(text):
-    start = time.perf_counter()
+    start = time.process_time()
     found = problems(text)
     assert found and len(found) <= 20 and str(CompileError(found))
-    assert time.perf_counter() - start < 5, "too slow"
+    assert time.process_time() - start < 5, "too slow"
 
 
 def test_long_lists_are_fine():
