@@ -215,7 +215,9 @@ def compare(block: Block, found: str, accept: bool, dated: bool = False) -> None
 
 def loose(text: str) -> list[object]:
     words = TIMING.sub("some time", text).split()
-    return [word if (number := _number(word)) is None else pytest.approx(number, rel=0.01, abs=1e-6) for word in words]
+    numbers = [_number(word) for word in words]
+    near = [number if number is None else pytest.approx(number, rel=0.01, abs=1e-6, nan_ok=True) for number in numbers]
+    return [word if number is None else number for word, number in zip(words, near, strict=True)]
 
 
 def _number(word: str) -> float | None:
