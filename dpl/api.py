@@ -36,10 +36,14 @@ class Program(runtime.Program):
     def start_from(self, run: str | os.PathLike[str]) -> list[str]:
         """Makes the params and networks of a run's folder the current values; notes on what differs.
 
+        Tasks that are named then are done alone: what they need has been found.
+
         Raises:
             ValueError: no such run, or a run of another model.
         """
-        return params.start_from(self, Path(run) / params.ARRAYS, os.fspath(run))
+        notes = params.start_from(self, Path(run) / params.ARRAYS, os.fspath(run))
+        self.started()
+        return notes
 
     def run(
         self,

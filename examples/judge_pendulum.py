@@ -1,7 +1,7 @@
 """Judge the trained swing-up in Gymnasium's own Pendulum-v1: python examples/judge_pendulum.py [RUN]
 
-RUN is the folder of a run of examples/pendulum.dpl; without one, the network is trained first. What plays is the exported
-controller, a file that needs NumPy only.
+RUN is the folder of a run of examples/pendulum.dpl; without one, the network is trained first. What plays is the
+exported controller, a file that needs NumPy only.
 """
 
 import importlib.util

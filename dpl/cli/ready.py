@@ -43,7 +43,6 @@ def ready(arguments: argparse.Namespace) -> Ready:
     earlier = runs.find(arguments.start) if arguments.start is not None else None
     program, settings = compiled(arguments.file, arguments.set, arguments.seed or 0)
 
-    from dpl.results import params
     from dpl.results.record import Asked
     from dpl.tasks.run import order
 
@@ -62,7 +61,7 @@ def ready(arguments: argparse.Namespace) -> Ready:
     )
     if arguments.case is not None:
         return _case(arguments, program, asked)
-    notes = params.start_from(program, earlier.path / params.ARRAYS, str(earlier.path)) if earlier else []
+    notes = program.start_from(earlier.path) if earlier else []
     return Ready(program, asked, tuple(notes))
 
 
@@ -117,6 +116,8 @@ def _resumed(arguments: argparse.Namespace) -> Ready:
             f"start a new one from what it found by --from {entry.path}"
         )
     params.start_from(program, entry.path / params.START, str(entry.path))
+    if asked.started_from is not None:
+        program.started()
     notes = [f"going on with {entry.path}", *record.changed(described)]
     return Ready(program, asked, tuple(notes), resumed=entry.path)
 

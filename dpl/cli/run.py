@@ -45,7 +45,12 @@ def add(commands: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress, no chosen defaults")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     begin = parser.add_mutually_exclusive_group()
-    begin.add_argument("--from", dest="start", metavar="RUN", help="start from the parameters of a run, or of the last")
+    begin.add_argument(
+        "--from",
+        dest="start",
+        metavar="RUN",
+        help="start from what a run found; tasks that are named are then done alone",
+    )
     begin.add_argument("--resume", nargs="?", const="", metavar="RUN", help="go on with a run that was cut short")
     begin.add_argument("--case", metavar="CASE", type=Path, help="repeat one failing run from its file")
     place = parser.add_mutually_exclusive_group()

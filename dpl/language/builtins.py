@@ -204,7 +204,6 @@ ArgumentKind = Literal[
     "nonnegative",
     "share",  # from 0 to below 1
     "part",  # from 0 to 1
-    "count",  # a whole number from 1
     "decay",  # one of `DECAYS`
 ]
 
@@ -281,11 +280,8 @@ OPTIMISERS: dict[str, MethodRow] = {
             ("b1", "share"), ("b2", "share"), ("eps", "positive"),
         ),
         MethodRow("gauss_newton", (), 0, "sums of squares by their residuals' derivatives", False, True),
-        MethodRow(
-            "levenberg_marquardt", (("damping", "positive"),), 0,
-            "Gauss-Newton, damped where it would go astray", False, True,
-        ),
-        MethodRow("lbfgs", (("memory", "count"),), 0, "curvature from late gradients, Liu and Nocedal 1989", False),
+        MethodRow("levenberg_marquardt", (), 0, "Gauss-Newton, damped where it would go astray", False, True),
+        MethodRow("lbfgs", (), 0, "curvature from late gradients, Liu and Nocedal 1989", False),
     )
 }  # fmt: skip
 DECAYS = ("constant", "linear", "cosine", "exponential")

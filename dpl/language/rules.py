@@ -100,7 +100,7 @@ class Rules(ABC):
                     f"`{what}` has no argument `{name}`",
                     argument.span,
                     "given here",
-                    help=did_you_mean(name, names) or f"it takes {', '.join(names)}",
+                    help=did_you_mean(name, names) or f"it takes {', '.join(names) or 'none'}",
                 )
                 return {}
             if name in result:

@@ -206,7 +206,6 @@ _LIMITS: dict[ArgumentKind, tuple[Callable[[Fraction | float], bool], str]] = {
     "nonnegative": (lambda x: x >= 0, "0 or above"),
     "share": (lambda x: 0 <= x < 1, "from 0 to below 1"),
     "part": (lambda x: 0 <= x <= 1, "from 0 to 1"),
-    "count": (lambda x: x >= 1 and x == int(x), "a whole number from 1"),
 }
 
 

@@ -257,6 +257,7 @@ class _TaskReader:
             self.training()
         if item.kind == "optimize":
             self.squared()
+            self.constrained()
 
     def training(self) -> None:
         counts, fixed, method = self.said.counts, self.said.fixed, self.said.method
@@ -305,6 +306,21 @@ class _TaskReader:
             "is not evidently one",
             related=(Label(self.place("using"), "asked for here"),),
             help="write a square, such as `minimize error²`, or take `using lbfgs`",
+        )
+
+    def constrained(self) -> None:
+        """Between two updates of the multipliers a method must converge."""
+        method = self.said.method
+        if method is None or not method.row.stochastic or not self.said.constraints:
+            return
+        fit = ", ".join(name for name, row in OPTIMISERS.items() if not row.stochastic)
+        self.inference.report(
+            "unfit-optimiser",
+            f"`{method.row.name}` does not converge well enough for `subject to`",
+            self.place("using"),
+            "named here",
+            related=(Label(self.place("subject to"), "the constraints"),),
+            help=f"take {fit}, or leave `using` out",
         )
 
     def missing(self, message: str, label: str, way_out: str) -> None:

@@ -48,6 +48,9 @@ class Program:
         self.values: dict[str, Any] = {}
         self._owners: dict[str, Param | Network] = {}
         self.scenarios: dict[str, Scenario] = {s.name: Scenario(self, s) for s in module.scenarios}
+        for task in module.tasks:
+            if task.window is not None:
+                self.register(task.scenario, task.window.critic)
 
     def register(self, scenario: str, declaration: Param | Network) -> str:
         """The key in `values` of what a scenario declares, with its first value where it is new."""
@@ -64,6 +67,11 @@ class Program:
         if isinstance(declaration, Network):
             return networks.init(declaration, self.seed if seed is None else seed)
         return None if declaration.value is None else np.asarray(declaration.value, float)
+
+    def started(self) -> None:
+        """From here on what earlier tasks would find is there: tasks need no others, but for those they compare."""
+        tasks = tuple(replace(task, needs=task.of) for task in self.module.tasks)
+        self.module, self.tasks = replace(self.module, tasks=tasks), {task.name: task for task in tasks}
 
     def set(self, name: str, value: Any) -> None:
         """Gives a param [declared unit] or a network (a pytree) another current value."""
