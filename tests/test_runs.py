@@ -142,6 +142,19 @@ def test_a_folder_of_ones_own_is_written_once(capsys: pytest.CaptureFixture[str]
     assert "holds a run already" in capsys.readouterr().err
 
 
+def test_a_run_overwrites_no_file_of_ones_own(capsys: pytest.CaptureFixture[str]):
+    file = written()
+    Path("settings.json").write_text("my own")
+    Path("runs/earlier").mkdir(parents=True)
+    for place in (".", "runs"):
+        assert main(["run", file, "look", "--out", place]) == WRONG
+        shown = capsys.readouterr()
+        assert "is not empty" in shown.err and "choose a new folder" in shown.err and not shown.out
+    assert Path("settings.json").read_text() == "my own" and not Path("status.json").exists()
+    Path("empty").mkdir()
+    assert main(["run", file, "look", "--out", "empty", "--quiet"]) == DONE
+
+
 def test_runs_of_the_same_second_have_folders_of_their_own():
     now = datetime(2030, 1, 2, 3, 4, 5)
     names = [folder.fresh(Path("runs"), "cannon", now).name for _ in range(3)]

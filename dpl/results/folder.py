@@ -51,13 +51,18 @@ def fresh(runs: Path, stem: str, now: datetime) -> Path:
 
 
 def exactly(path: Path) -> Path:
-    """This folder, made if need be. Raises ValueError if it holds a run already or cannot be made."""
+    """This folder, made if need be. Raises ValueError if there is anything in it already or it cannot be made."""
     if (path / STATUS).exists():
         raise ValueError(
             f"{path} holds a run already: choose another folder, or go on with that run by --resume {path}"
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
+        if found := min(path.iterdir(), default=None):
+            raise ValueError(
+                f"{path} is not empty, there is `{found.name}`: a run overwrites nothing; "
+                f"choose a new folder, such as {path / 'run-1'}"
+            )
     except OSError as error:
         raise unwritable(path, error) from None
     return path
