@@ -343,6 +343,39 @@ def test_what_lies_on_its_bound_is_said():
     assert any("a lies at its upper bound of 200 cm" in note for note in result.notes)
 
 
+def three(*params: Param) -> Scenario:
+    """The squared distance of each param from 3."""
+
+    def fixed(v: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (sum((v[p.name] - 3.0) ** 2 for p in params),)
+
+    return static("Three", fixed, ("height",), params=params)
+
+
+@pytest.mark.parametrize(
+    "param",
+    [
+        Param("x", 0.0, Unit(), 0.0, 10.0),
+        Param("x", 10.0, Unit(), 0.0, 10.0),
+        Param("x", 0.0, Unit(), 0.0),
+        Param("x", 4.0, Unit(), None, 4.0),
+        Param("x", 1.0, Unit(), 1.0, 1e6, True),
+    ],
+)
+def test_a_start_on_a_bound_leaves_it_and_that_is_said(param: Param):
+    task = train("Three", "x", mean_of("height"), method=Method("adam", {"rate": 0.1}), counts={"steps": 600})
+    result = only(three(param), task)
+    assert result.found["x"].value == pytest.approx(3.0, rel=1e-3)
+    assert any("would start on its bound" in note for note in result.notes)
+    assert not any("lies at" in note for note in result.notes)
+
+
+def test_random_starts_differ_where_one_end_is_open():
+    task = replace(train("Three", "x", mean_of("height"), counts={"steps": 1}), start="random")
+    first = {only(three(Param("x", 0.0, Unit(), 0.0)), task, seed=seed).losses[0] for seed in range(3)}
+    assert len(first) == 3 and max(first) < 9.0
+
+
 # ---------------------------------------------------------------- what can go wrong in train
 
 

@@ -113,7 +113,7 @@ def _result(
         seconds=loop.seconds,
         status="interrupted" if interrupted else "done",
         defaults=defaults,
-        notes=_notes(task, loop, watch, plan),
+        notes=_notes(task, loop, watch, plan, vary.on_bounds(free, ready.base) if task.start == "current" else ()),
         plot=task.plot,
         runs=pictured(ready, task) | pictured(ready, task, "after", best.values),
         objective=objective.text,
@@ -128,8 +128,8 @@ def _result(
     )
 
 
-def _notes(task: Task, loop: engine.Loop, watch: Judge, plan: Plan) -> tuple[str, ...]:
-    best, notes = watch.best, list[str]()
+def _notes(task: Task, loop: engine.Loop, watch: Judge, plan: Plan, started: tuple[str, ...]) -> tuple[str, ...]:
+    best, notes = watch.best, list(started)
     if watch.reached:
         notes.append(f"`until {task.until.text if task.until else ''}` holds after step {loop.step:_}")
     elif best.step < loop.step:

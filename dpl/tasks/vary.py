@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from dpl.tasks.sampling import stream
 
 Declaration = Param | Network | Given | Free
 
-AT_BOUND = 1e-3
+AT_BOUND = 1e-4
 """So near to a bound, as a share of the interval, a value counts as lying on it"""
+INSIDE = 1e-2
+"""So far inside, as a share of the interval, starts what lies on its bound, where the bijection is all but flat"""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,48 @@ def outward(free: Freedoms, values: Mapping[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------- where it starts
 
 
+def off_bound(free: Freedom, value: Any) -> Any:
+    """A value [SI] to start from: what lies on a bound is moved inside, else no step could take it away from there."""
+    for end, other in _ends(free.bounds):
+        share = _share(free.bounds, value, end, other)
+        value = jnp.where(share <= AT_BOUND, _within(free.bounds, end, other, INSIDE), value)
+    return value
+
+
+def on_bounds(free: Freedoms, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """In words, what would start on a bound and so starts inside it."""
+    return tuple(
+        f"{f.name} would start on its bound, which no step could leave: it started {INSIDE:.0%} inside"
+        for f in free
+        if any(np.any(_share(f.bounds, values[f.name], *ends) <= AT_BOUND) for ends in _ends(f.bounds))
+    )
+
+
+def _ends(limit: Bounds | None) -> list[tuple[float, float | None]]:
+    """Each end of an interval with the one across; None where that is open."""
+    if limit is None:
+        return []
+    return [(a, b) for a, b in ((limit.low, limit.high), (limit.high, limit.low)) if a is not None]
+
+
+def _share(limit: Bounds | None, value: Any, end: float, other: float | None) -> Any:
+    """How far a value is from one end of its interval, as a share of it; on a log scale if it has one."""
+    assert limit is not None
+    if limit.log and other is not None:
+        return jnp.abs(jnp.log(value) - math.log(end)) / abs(math.log(other) - math.log(end))
+    return jnp.abs(value - end) / (limit.scale if other is None else abs(other - end))
+
+
+def _within(limit: Bounds | None, end: float, other: float | None, share: float) -> Any:
+    """The value so far inside from one end."""
+    assert limit is not None
+    if limit.log and other is not None:
+        return end * (other / end) ** share
+    if other is None:
+        return end + (share if end == limit.low else -share) * limit.scale
+    return end + share * (other - end)
+
+
 def starts(ready: Setup, task: Task, free: Freedoms, count: int, current: Mapping[str, Any]) -> Any:
     """The SI values at which `count` starts begin, stacked: the first where the task says, the others at random."""
     each = [start(ready, task, free, k, current) for k in range(count)]
@@ -85,7 +130,7 @@ def start(ready: Setup, task: Task, free: Freedoms, k: int, current: Mapping[str
     """Where start `k` begins; `current` [SI] is where the task goes on from."""
     how = task.start if k == 0 else "random"
     if how == "current":
-        return {f.name: current[f.name] for f in free}
+        return {f.name: off_bound(f, current[f.name]) for f in free}
     seed = stream(ready.seed, f"start {k}")
     return {f.name: _started(ready, f, how, seed, current[f.name]) for f in free}
 
@@ -99,14 +144,20 @@ def _started(ready: Setup, free: Freedom, how: str, seed: int, current: Any) -> 
     if how == "random" and free.bounds is not None:
         key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(free.name.encode()))
         return anywhere(free.bounds, value, key)
-    return value
+    return off_bound(free, value)
 
 
 def anywhere(limit: Bounds, value: Any, key: Any) -> Any:
-    """A value drawn evenly between both bounds (on a log scale if it has one); if one is open, near the present one."""
+    """A value drawn evenly between both bounds (on a log scale if it has one).
+
+    If one is open, some typical change from the other; if both are, from the present value.
+    """
     shape = jnp.shape(value)
     if limit.low is None or limit.high is None:
-        return limit.inward(limit.outward(value) + jax.random.normal(key, shape))
+        change = limit.scale * jax.random.normal(key, shape)
+        if limit.log or (limit.low is None and limit.high is None):
+            return limit.inward(limit.outward(value) + change / limit.scale)
+        return limit.low + jnp.abs(change) if limit.low is not None else limit.high - jnp.abs(change)
     share = jax.random.uniform(key, shape)
     if limit.log:
         return jnp.exp(jnp.log(limit.low) + share * (jnp.log(limit.high) - jnp.log(limit.low)))
@@ -130,11 +181,8 @@ def at_bounds(free: Freedoms, values: Mapping[str, Any]) -> tuple[str, ...]:
 def _at_bound(free: Freedom, limit: Bounds, value: np.ndarray) -> Sequence[str]:
     assert not isinstance(free.declaration, Network)
     words: list[str] = []
-    for side, end, other in (("lower", limit.low, limit.high), ("upper", limit.high, limit.low)):
-        if end is None:
-            continue
-        scale = abs(other - end) if other is not None else limit.scale
-        near = np.abs(value - end) <= AT_BOUND * scale
+    for end, other in _ends(limit):
+        side, near = "lower" if end == limit.low else "upper", np.asarray(_share(limit, value, end, other)) <= AT_BOUND
         if near.any():
             where = f" in {int(near.sum()):_} of {near.size:_} places" if near.size > 1 else ""
             words.append(f"{free.name} lies at its {side} bound of {declared(end, free.declaration.unit)}{where}")
