@@ -330,6 +330,20 @@ def test_a_run_of_another_model_is_refused_before_anything_is_done(
     assert not Path("runs").exists()
 
 
+UNITS = "scenario S {\n  param x: m = 3\n  metric m = x\n}\nevaluate look { on S }\n"
+
+
+def test_a_run_in_other_units_is_refused_and_one_in_other_multiples_is_not(capsys: pytest.CaptureFixture[str]):
+    assert main(["run", written(UNITS), "--quiet", "--out", "before"]) == DONE
+    assert main(["run", written(UNITS.replace("m =", "s =", 1)), "--from", "before", "--out", "other"]) == WRONG
+    assert "its `x` is in m, not in s" in capsys.readouterr().err and not Path("other").exists()
+    for unit, length in (("cm", 3), ("N*s^2/kg", 3)):
+        file = written(UNITS.replace("x: m = 3", f"x: {unit} = 7"))
+        assert main(["run", file, "--from", "before", "--out", unit[:2], "--json"]) == DONE
+        (task,) = json.loads(capsys.readouterr().out)["tasks"]
+        assert task["measures"][0]["mean"] == pytest.approx(length)
+
+
 def test_the_last_run_is_the_newest_and_an_unknown_one_is_said(capsys: pytest.CaptureFixture[str]):
     for name in ("a-20300101-000000", "b-20200101-000000"):
         path = Path("runs") / name

@@ -12,6 +12,7 @@ from dpl.language.model import CheckedModel, Scope, Scoped, System, Variable
 from dpl.language.parser import parse
 from dpl.language.settings import bound_of
 from dpl.language.source import Source, Span
+from dpl.language.units import PURE, Dimension, read_unit
 
 SETTABLE = ("param", "given", "state")
 
@@ -39,6 +40,23 @@ def setting(model: CheckedModel, path: str, text: str) -> float:
             [Diagnostic("ambiguous-unit", f"scenarios declare `{path}` in {units}: write the unit", label)]
         )
     return numbers[0]
+
+
+def dimension(unit: str) -> Dimension | None:
+    """The dimension of a unit's text, "" for a pure number; None if it is no unit."""
+    if not unit:
+        return PURE
+    problems: list[Diagnostic] = []
+    try:
+        file = parse(Source("unit", f"const value: {unit} = 1"))
+    except CompileError:
+        return None
+    match file.items:
+        case (syntax.Declaration(kind="const", unit=written),) if written is not None:
+            found = read_unit(written, problems).dimension
+            return None if problems else found
+        case _:
+            return None
 
 
 def _named(model: CheckedModel, path: str) -> list[Variable]:

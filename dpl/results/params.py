@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dpl.language.values import dimension
 from dpl.results import tensors
 from dpl.runtime.program import Program
 from dpl.runtime.spec import Network, Param
@@ -30,7 +31,8 @@ def source_hash(program: Program) -> str:
 
 def encoded(program: Program) -> bytes:
     """The current values as the bytes of a safetensors file."""
-    return tensors.encoded(dict(_arrays(program)), source_hash(program))
+    units = {key: d.unit.text for key, d in _declared(program) if isinstance(d, Param)}
+    return tensors.encoded(dict(_arrays(program)), source_hash(program), units)
 
 
 def page(program: Program) -> dict[str, Any]:
@@ -59,7 +61,8 @@ def start_from(program: Program, path: Path, shown: str) -> list[str]:
     Args:
         shown: what to call the run in messages.
     Raises:
-        ValueError: the file is not there, or lacks a value or has one of another shape; nothing is changed then.
+        ValueError: the file is not there, or lacks a value or has one of another shape or dimension; nothing is
+            changed then.
     """
     saved = tensors.read(path)
     if saved is None:
@@ -71,6 +74,7 @@ def start_from(program: Program, path: Path, shown: str) -> list[str]:
         for name, shape in wanted.items()
         if name in saved.arrays and saved.arrays[name].shape != shape
     ]
+    problems += _other_units(program, saved.units)
     if problems:
         shortened = [*problems[:4], f"and {len(problems) - 4} more"] if len(problems) > 4 else problems
         raise ValueError(
@@ -87,6 +91,16 @@ def start_from(program: Program, path: Path, shown: str) -> list[str]:
 def _open(program: Program, name: str) -> bool:
     """Whether it is a param without a value, which a run need not have either."""
     return name in program.values and program.values[name] is None
+
+
+def _other_units(program: Program, before: Mapping[str, str]) -> Iterator[str]:
+    """Params whose unit measures something else than before; another unit of the same is none, for values are in SI."""
+    for key, declaration in _declared(program):
+        if not isinstance(declaration, Param) or key not in before:
+            continue
+        old, new = before[key], declaration.unit.text
+        if old != new and dimension(old) != dimension(new):
+            yield f"its `{key}` is in {old or '1'}, not in {new or '1'}"
 
 
 def _declared(program: Program) -> Iterator[tuple[str, Param | Network]]:
