@@ -208,6 +208,19 @@ def test_a_state_is_found_again_by_the_run_that_goes_on_and_by_no_other():
         assert changed.load("learn") is None
 
 
+def test_a_state_that_cannot_be_read_is_said():
+    path, said = folder.exactly(Path("mine")), list[str]()
+    with Folder(path, "a") as first:
+        first.save("learn", STATE)
+    (file,) = (path / "checkpoints").iterdir()
+    file.write_bytes(file.read_bytes()[:-5])
+    with Folder(path, "a", resumed=True, say=said.append) as again:
+        assert again.load("never_begun") is None and not said
+        assert again.load("learn") is None
+    (told,) = said
+    assert "checkpoint of learn cannot be read" in told and "begins anew" in told
+
+
 def test_a_write_cut_short_leaves_the_one_before(monkeypatch: pytest.MonkeyPatch):
     def killed(*_: Any) -> None:
         raise SystemExit("as if killed")

@@ -78,7 +78,7 @@ class Folder:
 
     Args:
         source: the hash of the generated program.
-        say: told when something cannot be written.
+        say: told when something cannot be written or read.
     Raises:
         ValueError: the folder cannot be written, or another process is writing it.
     """
@@ -158,12 +158,15 @@ class Folder:
     # -- states of tasks
 
     def load(self, task: str) -> State | None:
-        """The state that a task kept last; None if there is none of this program."""
+        """The state that a task kept last; None if there is none of this program, said where it cannot be read."""
         if not self.resumed:
             return None
         from dpl.results import tensors
 
-        found = tensors.read(self.path / _checkpoint(task))
+        path = self.path / _checkpoint(task)
+        found = tensors.read(path)
+        if found is None and path.exists():
+            self._say(f"the checkpoint of {task} cannot be read, so that task begins anew: {path}")
         return None if found is None or found.source != self.source else found.arrays
 
     def save(self, task: str, state: State) -> None:
