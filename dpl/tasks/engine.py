@@ -151,9 +151,9 @@ class Loop:
 
     def __init__(self, iteration: Iteration, starts: Any, constants: Any, steps: int):
         began = perf_counter()
-        self.iteration, self.constants, self.steps = iteration, constants, steps
+        self.iteration, self.constants, self.steps = iteration, jax.device_put(constants), steps
         self.programs = compiled(iteration)
-        self.carry = self.programs.begin(starts, constants)
+        self.carry = self.programs.begin(starts, self.constants)
         self.step, self.count = 0, 1
         self.parts: list[np.ndarray] = []
         self.all_ended = steps == 0
