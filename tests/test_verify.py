@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import dpl
 from dpl.results import report, summary
 from dpl.results.table import Table
 from dpl.runtime.program import Program
@@ -169,6 +170,25 @@ def test_an_optimisation_of_fewer_runs_is_done_again():
     error = compared.rows[0].measures["error"].value
     assert error.size == 33 and (error < 0.1).all() and "done again" in compared.notes[0]
     np.testing.assert_allclose(error[:20], tuned.measures["error"].value, atol=1e-9)
+
+
+def test_values_for_each_run_are_found_again_beside_those_for_all():
+    """With the slope found, the best offset of each run has a closed form."""
+    text = """
+        scenario Line {
+          given x ~ uniform(-1, 1)
+          param a = 0.5
+          param b = 0 in -5..5
+          loss f = (a*x + b - 2*x - 1)^2 + 0.1*b^2
+        }
+        optimize both { on Line; samples 10; vary a, each b; minimize f }
+        compare c { on both; samples 14 }"""
+    results = dpl.compile(text).run()
+    (row,) = results["c"].rows
+    x = np.asarray(dpl.compile(text).scenarios["Line"].draw(stream(0, "verify"), jnp.arange(14))["x"])
+    rest = (results["both"].found["a"].value - 2.0) * x - 1.0
+    np.testing.assert_allclose(row.measures["f"].value, rest**2 * 0.1 / 1.1, rtol=1e-6)
+    assert row.iterations > 0 and results["c"].notes == ("both found b again for the runs that are compared",)
 
 
 def test_what_was_not_done_cannot_be_compared():

@@ -1,6 +1,7 @@
 """`compare`: what earlier tasks reached, on the same runs: those that `verify` and `optimize` run by run meet.
 
-An optimisation of single runs that has not met all of them is done again for these; all else is evaluated on them.
+An optimisation of single runs that has not met all of them is done again for these, what it varied for all runs held
+as it was found; all else is evaluated on them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dpl.runtime.program import Program
 from dpl.runtime.spec import Free, Given, Task
 from dpl.tasks import vary
 from dpl.tasks.context import Context, Setup, of_scenario, setup
-from dpl.tasks.optimize import Optimized, optimize
+from dpl.tasks.optimize import Optimized, minimised, optimize
 from dpl.tasks.result import Quantity, Result, Seconds, declared
 from dpl.tasks.sampling import evaluate, stream, varying
 from dpl.tasks.train import Trained
@@ -80,6 +81,8 @@ def compare(program: Program, task: Task, context: Context) -> Compared:
 def _row(program: Program, result: Result, seed: int, samples: int, context: Context, notes: list[str]) -> Row:
     if isinstance(result, Optimized) and result.separate:
         return _own(program, result, seed, samples, context, notes)
+    if isinstance(result, Optimized) and result.by_run:
+        return _rest(program, result, seed, samples, context, notes)
     return _evaluated(program, result, seed, samples, context)
 
 
@@ -90,6 +93,24 @@ def _own(program: Program, result: Optimized, seed: int, samples: int, context: 
         again = replace(task, counts={**task.counts, "samples": samples, "seed": seed}, plot=())
         result = optimize(program, again, Context(seed, context.settings))
         notes.append(f"{result.name} was done again for the runs that are compared")
+    return _optimised(result, samples)
+
+
+def _rest(program: Program, result: Optimized, seed: int, samples: int, context: Context, notes: list[str]) -> Row:
+    """Of a task that found something for all runs, and the rest for each: the rest again, as one problem as before."""
+    task = program.tasks[result.name]
+    ready = setup(program, task, Context(seed, context.settings))
+    base, found = _then(ready, task, result)
+    ready = replace(ready, base=base, pinned=(ready.pinned - _trained_with(ready, task, context)) | found)
+    each = tuple(varied for varied in task.vary if varied.each)
+    again = replace(task, vary=each, counts={**task.counts, "samples": samples}, plot=())
+    reached = minimised(ready, again, Context(seed, context.settings), stream(seed, "verify"), separate=False)
+    notes.append(f"{result.name} found {', '.join(v.name for v in each)} again for the runs that are compared")
+    return _optimised(reached, samples)
+
+
+def _optimised(result: Optimized, samples: int) -> Row:
+    """Of the first runs of an optimisation."""
     measures = {name: Quantity(q.value[:samples], q.unit) for name, q in result.measures.items()}
     wall_time = result.seconds.run / result.samples
     return Row(result.name, measures, float(np.mean(result.iterations[:samples])), wall_time)

@@ -92,11 +92,16 @@ def optimize(program: Program, task: Task, context: Context) -> Optimized:
     if task.objective is None:
         raise ValueError(f"optimize {task.name} says nothing to minimize")
     ready = setup(program, task, context)
+    separate = all(varied.each for varied in task.vary)
+    return minimised(ready, task, context, stream(ready.seed, "verify") if separate else ready.seed, separate)
+
+
+def minimised(ready: Setup, task: Task, context: Context, seed: int, separate: bool) -> Optimized:
+    """What `optimize` does from where it is ready to: on the runs of stream `seed`, each a problem if `separate`."""
+    assert task.objective is not None
     free = vary.freedoms(ready.scenario, task)
     pinned = ready.pinned | {f.name for f in free}
     samples, defaults = _samples(task, ready.scenario, pinned)
-    separate = all(f.each for f in free)
-    seed = stream(ready.seed, "verify") if separate else ready.seed
     givens, current = _met(ready.scenario, pinned, free, samples)(ready.base, seed)
     count = task.counts.get("starts", 1)
     starts = vary.starts(ready, task, free, count, current)
