@@ -28,8 +28,10 @@ from dpl.runtime.spec import (
 from dpl.tasks.bootstrap import intervals
 from dpl.tasks.run import run_tasks
 from dpl.tasks.sampling import stream
+from dpl.tasks.verify import Checked
 
 CM = Unit("cm", 0.01)
+NONE = (np.nan, np.nan)
 LOAD = Given("load", 0.5, CM, distribution=Distribution("uniform", (0.0, 1.0)))
 
 
@@ -137,6 +139,18 @@ def test_one_run_has_no_spread():
     assert summary.task(result)["measures"][0]["sd"] is None
 
 
+@pytest.mark.parametrize(
+    ("holds", "ends", "words"),
+    [
+        (True, (1.0, 4.0), "1 to 4 < 5 cm"),
+        (False, (1.0, 7.0), "1 to 7 against 5 cm"),
+        (False, NONE, "nan against 5 cm"),
+    ],
+)
+def test_what_does_not_hold_is_not_said_as_if_it_did(holds: bool, ends: tuple[float, float], words: str):
+    assert report.found(Checked("error < 5", holds, ("<",), (ends, (5.0, 5.0)), "cm", per_run=True)) == words
+
+
 # ---------------------------------------------------------------- compare
 
 
@@ -150,7 +164,9 @@ def test_all_are_compared_on_the_same_runs():
     assert each.iterations == tuned.iterations.mean() and (each.measures["error"].value < 0.1).all()
     assert learned.wall_time > 0 and each.wall_time == tuned.seconds.run / 20
     (table,) = [block for block in report.report(compared) if isinstance(block, Table)]
-    assert table.header == ("", *show) and [row[-1] for row in table.rows] == ["–", "–"]
+    assert table.header == ("", "error", "iterations a run", "time a run", "doubt") and [
+        row[-1] for row in table.rows
+    ] == ["–", "–"]
     assert summary.task(compared)["rows"][0]["measures"]["error"]["unit"] == "cm"
 
 

@@ -108,7 +108,7 @@ def optimized(result: Optimized) -> list[Block]:
         rows = tuple((n, *(number(end(found[n].value)) for end in ends), found[n].unit) for n in several)
         blocks.append(Table(("over runs", "lowest", "median", "highest", ""), rows, frozenset({1, 2, 3})))
     if result.constraints:
-        rows = tuple(_constraint(c) for c in result.constraints)
+        rows = tuple(_constraint(c, not result.separate) for c in result.constraints)
         header = ("subject to", "found", "limit", "slack", "multiplier", "")
         blocks.append(Table(header, rows, frozenset({1, 2, 3, 4})))
     return blocks
@@ -129,17 +129,17 @@ def _infeasible(constraints: Sequence[Constrained]) -> list[str]:
         if not c.holds.all():
             many = f" in {int((~c.holds).sum()):_} of {_runs(c.holds.size)}" if c.holds.size > 1 else ""
             closest = Quantity(np.ravel(c.value.value)[np.argmin(c.slack.value)], c.value.unit)
-            words.append(
-                f"  no values were found that satisfy `{c.text}`{many}: {'worst' if many else 'closest'} {closest}"
-            )
+            how = "worst" if many else "closest"
+            words.append(f"  the search did not end at values that satisfy `{c.text}`{many}: {how} {closest}")
     return words
 
 
-def _constraint(one: Constrained) -> tuple[str, ...]:
-    """The run in which least is left to the limit."""
+def _constraint(one: Constrained, together: bool) -> tuple[str, ...]:
+    """The run in which least is left to the limit; where all runs are one problem, what the limit is worth in all."""
     at = int(np.argmin(one.slack.value))
     parts = (Quantity(np.ravel(q.value)[at], q.unit) for q in (one.value, one.limit, one.slack))
-    worth = Quantity(np.ravel(one.multiplier.value)[at], one.multiplier.unit)
+    multipliers = np.ravel(one.multiplier.value)
+    worth = Quantity(multipliers.sum() if together else multipliers[at], one.multiplier.unit)
     count = int((~one.holds).sum())
     many = f" in {count:_} of {_runs(one.holds.size)}" if one.holds.size > 1 else ""
     verdict = f"violated{many}" if count else "holds"
@@ -147,6 +147,9 @@ def _constraint(one: Constrained) -> tuple[str, ...]:
 
 
 # ---------------------------------------------------------------- evaluate and compare
+
+COSTS = {ITERATIONS: "iterations a run", WALL_TIME: "time a run"}
+"""What `compare` shows of what a new run costs, in words that say so"""
 
 
 def evaluated(result: Evaluated) -> list[Block]:
@@ -172,7 +175,8 @@ def _ends(s: Spread) -> tuple[float, ...]:
 def compared(result: Compared) -> list[Block]:
     """One row per task: means over the common runs, the highest in brackets."""
     rows = tuple((row.task, *(_cell(row, name) for name in result.show)) for row in result.rows)
-    return [Table(("", *result.show), rows, frozenset(range(1, 1 + len(result.show))))]
+    header = (COSTS.get(name, name) for name in result.show)
+    return [Table(("", *header), rows, frozenset(range(1, 1 + len(result.show))))]
 
 
 def _cell(row: Row, name: str) -> str:
@@ -214,15 +218,16 @@ def _unended(count: int) -> str:
 
 
 def found(checked: Checked) -> str:
-    """`3.2 < 5 cm (95 %: 3.1 to 3.4)`, and for comparisons of every run `0.1 to 7.3 < 5 cm`."""
+    """`3.2 < 5 cm (95 %: 3.1 to 3.4)`, of every run `0.1 to 4.3 < 5 cm`; `7 against 5 cm` where it fails."""
     parts = [_range(ends) for ends in checked.operands]
-    text = parts[0] + "".join(f" {op} {part}" for op, part in zip(checked.ops, parts[1:], strict=False))
+    ops = checked.ops if checked.holds else ["against"] * len(checked.ops)
+    text = parts[0] + "".join(f" {op} {part}" for op, part in zip(ops, parts[1:], strict=False))
     sure = ", ".join(_range(interval) for interval in checked.intervals if interval)
     return f"{text} {checked.unit}".rstrip() + (f" (95 %: {sure})" if sure else "")
 
 
 def _range(ends: tuple[float, float]) -> str:
-    return number(ends[0]) if ends[0] == ends[1] else f"{number(ends[0])} to {number(ends[1])}"
+    return number(ends[0]) if ends[0] == ends[1] or np.isnan(ends).all() else f"{number(ends[0])} to {number(ends[1])}"
 
 
 def _holds(checked: Checked, samples: int) -> str:

@@ -111,7 +111,7 @@ def complied(penalty: Penalty, found: Any, equal: np.ndarray) -> Any:
 
 
 def updated(penalty: Penalty, found: Any, equal: np.ndarray, still: Any) -> tuple[Penalty, Any, Any]:
-    """The penalty after an iteration, whether its multipliers are new, and whether nothing is left to be done."""
+    """The penalty after an iteration, whether to go on under a new one, and whether nothing is left to be done."""
     inner = penalty.inner + 1
     g, pressure = _scaled(penalty, found, equal), penalty.multipliers / penalty.weight
     violation = jnp.max(jnp.abs(jnp.where(equal, g, jnp.maximum(g, -pressure))))
@@ -132,6 +132,7 @@ def updated(penalty: Penalty, found: Any, equal: np.ndarray, still: Any) -> tupl
     same = penalty._replace(inner=inner)
     renewed = over & ~solved & ~hopeless
     chosen = Penalty(*(jnp.where(renewed, new, old) for new, old in zip(later, same, strict=True)))
+    chosen = chosen._replace(multipliers=jnp.where(solved, multipliers, chosen.multipliers))
     return chosen, renewed, solved | hopeless
 
 
