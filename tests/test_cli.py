@@ -418,3 +418,39 @@ def test_training_on_runs_that_fail_is_3_and_says_why(tmp_path: Path, capsys: py
     file.write_text(f"{text}\ntrain t {{ on S; vary a; minimize l; steps 5 }}\n")
     assert main(["run", str(file), "--quiet"]) == NUMERICAL
     assert "greatest number of steps" in capsys.readouterr().err
+
+
+UNITS = """
+network aim(height: m in 0..1) -> twist: N*m in -1..1 { hidden 2 }
+scenario S {
+  param x: m = 1
+  given height: m ~ uniform(0, 1)
+  let early = aim(height)
+  let same = early
+  loss far: cm^2 = (x - height)² + same²/(1 [N^2])
+  metric gap: cm = x - height
+}
+optimize bare { on S; vary x; minimize far }
+optimize reduced { on S; vary x; maximize cvar(gap, 0.9) }
+optimize squared { on S; vary x; minimize gap² }
+optimize several { on S; vary x; minimize far + mean(far) }
+optimize freed { on S; vary each early; minimize far }
+"""
+
+
+@compiler
+def test_what_is_minimised_and_freed_is_shown_in_declared_units():
+    import dpl
+
+    module = dpl.compile(UNITS).module
+    objectives = {task.name: task.objective.unit for task in module.tasks if task.objective}
+    shown = {name: (unit.text, unit.scale) for name, unit in objectives.items()}
+    assert shown == {
+        "bare": ("cm^2", pytest.approx(1e-4)),
+        "reduced": ("cm", pytest.approx(1e-2)),
+        "squared": ("m^2", 1),
+        "several": ("m^2", 1),
+        "freed": ("cm^2", pytest.approx(1e-4)),
+    }
+    (free,) = module.scenarios[0].free
+    assert (free.name, free.unit.text) == ("early", "N*m")

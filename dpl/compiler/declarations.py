@@ -26,7 +26,7 @@ from dpl.language.model import (
     WindowUse,
 )
 from dpl.language.units import Unit
-from dpl.language.vary import ends_of
+from dpl.language.vary import ends_of, shown_unit
 
 # ---------------------------------------------------------------- scenarios
 
@@ -132,7 +132,7 @@ def _free(found: FreeLet) -> Make:
         "spec.Free",
         {
             "name": found.path,
-            "unit": _unit(found.display),
+            "unit": _unit(shown_unit(found)),
             "low": ends.low if ends else None,
             "high": ends.high if ends else None,
             "log": log or None,

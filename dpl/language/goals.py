@@ -65,7 +65,19 @@ class Goals:
     def objective(self, clause: syntax.Goal) -> Objective:
         dimension = self.inferred(clause.value, clause.sense, number=True)
         minimised = clause.sense == "minimize"
-        return Objective(clause, si_unit(dimension), squares(clause.value, self.scope) if minimised else None)
+        return Objective(
+            clause, self.unit_of_goal(clause.value, dimension), squares(clause.value, self.scope) if minimised else None
+        )
+
+    def unit_of_goal(self, goal: syntax.Expr, dimension: Dimension) -> Unit:
+        """That of the loss or metric which the goal is, over runs or not; of anything else the coherent SI unit."""
+        match goal:
+            case syntax.Call(syntax.Name(name), arguments) if is_run_reduction(name, len(arguments)):
+                goal = arguments[0].value
+            case _:
+                pass
+        own = self.unit_of_measure(goal) if isinstance(goal, syntax.Name) else None
+        return own if own is not None and own.dimension == dimension else si_unit(dimension)
 
     def comparison(self, condition: syntax.Expr, word: str) -> Comparison | None:
         """`word` is the clause in which it stands."""

@@ -57,6 +57,26 @@ def _ends_of_value(value: Scoped) -> Ends | None:
     target = target_of(expr, scope)
     if target is not None:
         return ends_of(target) if target.kind in ("let", "output", "input") else None
+    result = _result(value)
+    return _port_ends(*result) if result else None
+
+
+def shown_unit(quantity: Variable | FreeLet) -> Unit:
+    """The unit to show what is freed in: as declared, else that of the network's output that it names."""
+    variable = quantity.variable if isinstance(quantity, FreeLet) else quantity
+    own = isinstance(quantity, FreeLet) and quantity.port is not None
+    if own or variable.unit is not None or variable.value is None:
+        return quantity.display
+    target = target_of(variable.value.expr, variable.value.scope)
+    if target is not None:
+        return shown_unit(target) if target.kind in ("let", "output", "input") else quantity.display
+    result = _result(variable.value)
+    return result[1].display if result else quantity.display
+
+
+def _result(value: Scoped) -> tuple[NetworkUse, PortType] | None:
+    """The network and its output that the value is, if it is one."""
+    expr, scope = value.expr, value.scope
     call = expr.object if isinstance(expr, syntax.Member) else expr
     record = target_of(call, scope)
     use = record.record if record is not None else None
@@ -67,7 +87,7 @@ def _ends_of_value(value: Scoped) -> Ends | None:
         return None
     wanted = expr.name if isinstance(expr, syntax.Member) else use.outputs[0].name if len(use.outputs) == 1 else None
     port = next((p for p in use.outputs if p.name == wanted), None)
-    return _port_ends(use, port) if port is not None else None
+    return (use, port) if port is not None else None
 
 
 def _port_ends(use: NetworkUse, port: PortType) -> Ends:
