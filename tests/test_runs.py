@@ -392,6 +392,11 @@ def test_a_failing_run_is_repeated_from_its_file(ran: tuple[Path, Path], capsys:
     assert task["measures"]["last"]["value"] == pytest.approx(value, rel=1e-9)
     assert (only() / "trajectories" / f"still-run{told['index']}.csv").is_file()
     assert runs.listed(Path("runs"))[-1].planned == (f"still-run{told['index']}",)
+    Path(case.name).write_text(case.read_text())
+    capsys.readouterr()
+    assert main(["run", str(home / "released.dpl"), "--case", case.name, "--out", "copied"]) == WRONG
+    said = capsys.readouterr().err
+    assert "still.safetensors is not beside it" in said and str(path / "cases") in said
     assert main(["run", written(TEXT.replace("still", "calm")), "--case", str(case)]) == WRONG
     assert main(["run", written(), "--case", "none.json"]) == WRONG
     assert "Traceback" not in capsys.readouterr().err

@@ -27,6 +27,10 @@ from dpl.language.source import Span
 from dpl.language.units import Unit, read_unit
 
 
+MOST_LISTED = 8
+"""Where no name is close, so many are listed at the most"""
+
+
 @dataclass(frozen=True)
 class Ends:
     """A declared range in SI; None where it is open or not constant. `span` is where it is written."""
@@ -104,7 +108,11 @@ def find(path: tuple[str, ...], span: Span, inference: Inference) -> object:
     system = inference.system
     found: object = system.root.find(path[0])
     known = list(system.root.known())
+    holder, word = "", path[0]
     for name in path[1:]:
+        if found is None:
+            break
+        holder, word = f"{holder}.{word}" if holder else word, name
         if isinstance(found, Scope):
             known, found = list(found.names), found.names.get(name)
         elif isinstance(found, Variable) and found.record is not None:
@@ -113,12 +121,13 @@ def find(path: tuple[str, ...], span: Span, inference: Inference) -> object:
         else:
             known, found = [], None
     if found is None:
+        listed = f"`{holder}` has {', '.join(known)}" if holder and 0 < len(known) <= MOST_LISTED else None
         inference.report(
             "unknown-name",
             f"`{'.'.join(path)}` is not in scenario `{system.name}`",
             span,
             "named here",
-            help=did_you_mean(path[-1], known) or did_you_mean(path[0], known),
+            help=did_you_mean(word, known) or listed,
         )
     return found
 

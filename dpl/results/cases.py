@@ -66,7 +66,11 @@ def repeat(program: Program, path: Path) -> Simulated:
     task = program.tasks.get(case["task"])
     if task is None or task.scenario != case["scenario"]:
         raise ValueError(f"{path} is of the task {case['task']} on {case['scenario']}, which this file does not have")
-    notes = params.start_from(program, path.parent / case["params"], str(path))
+    met = path.parent / case["params"]
+    if not met.is_file():
+        origin = f": copy it from {Path(str(case['run'])) / 'cases'}" if case["run"] else ""
+        raise ValueError(f"{path} needs the params that its run met, and {met.name} is not beside it{origin}")
+    notes = params.start_from(program, met, str(path))
     ready = setup(program, task, Context(seed=case["seed"], settings=case["settings"]))
     units = {given.name: given.unit for given in ready.scenario.spec.givens}
     if unknown := case["givens"].keys() - units.keys():
@@ -97,6 +101,6 @@ def _read(path: Path) -> dict[str, Any]:
         case = json.loads(path.read_text(encoding="utf-8"))
         assert all(isinstance(case[key], kind) for key, kind in KEYS.items())
         assert all(isinstance(said["value"], float | int) for said in case["givens"].values())
-        return {"settings": {}, "fails": [], **case}
+        return {"settings": {}, "fails": [], "run": "", **case}
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
         raise ValueError(f"{path} is not a case that `dpl run` wrote") from None
