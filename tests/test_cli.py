@@ -454,3 +454,11 @@ def test_what_is_minimised_and_freed_is_shown_in_declared_units():
     }
     (free,) = module.scenarios[0].free
     assert (free.name, free.unit.text) == ("early", "N*m")
+
+
+def test_help_and_reference_say_the_same_of_exit_codes():
+    from dpl.cli.main import EPILOG
+
+    page = (Path(__file__).parent.parent / "docs" / "tasks.md").read_text(encoding="utf-8")
+    codes = [line.split(maxsplit=1) for line in EPILOG.splitlines()[1:]]
+    assert len(codes) == 6 and all(f"| {code} | {meaning}" in page for code, meaning in codes)

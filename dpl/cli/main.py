@@ -16,7 +16,7 @@ from dpl.version import __version__
 
 EPILOG = """exit codes:
   0    done, and all that was to be verified holds
-  1    a `verify` failed, or constraints of an `optimize` are not met
+  1    a `verify` failed, or an `optimize` found nothing that satisfies its constraints
   2    the model or the command line is wrong
   3    a number that is not finite stopped a task, or a run did not end well
   4    done, but not all of it could be saved

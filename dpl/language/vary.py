@@ -26,7 +26,6 @@ from dpl.language.settings import bound_of
 from dpl.language.source import Span
 from dpl.language.units import Unit, read_unit
 
-
 MOST_LISTED = 8
 """Where no name is close, so many are listed at the most"""
 
