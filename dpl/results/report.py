@@ -143,7 +143,7 @@ def _constraint(one: Constrained, together: bool) -> tuple[str, ...]:
     count = int((~one.holds).sum())
     many = f" in {count:_} of {_runs(one.holds.size)}" if one.holds.size > 1 else ""
     verdict = f"violated{many}" if count else "holds"
-    return (one.text, *map(str, parts), "–" if count else str(worth), verdict)
+    return (one.text, *map(str, parts), "–" if count or np.isnan(worth.value) else str(worth), verdict)
 
 
 # ---------------------------------------------------------------- evaluate and compare

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -47,6 +48,19 @@ class Penalty(NamedTuple):
     tolerance: Any
     inner: Any
     """Iterations since then"""
+
+
+class Complying(NamedTuple):
+    """The best values on the way of one lane with which all its constraints hold."""
+
+    theta: Any
+    loss: Any
+    """Infinite where there are none yet"""
+
+    def met(self, theta: Any, loss: Any, complied: Any) -> Complying:
+        """These or those, whichever comply with the lower loss."""
+        better = complied & (loss < self.loss)
+        return jax.tree.map(lambda new, old: jnp.where(better, new, old), Complying(theta, loss), self)
 
 
 def all_gaps(constraints: Sequence[Comparison], results: Mapping[str, Any], runs: int) -> Any:
@@ -144,7 +158,7 @@ class Constrained:
     """One comparison of a constraint as found, in its declared unit: arrays over the runs that it was held in.
 
     `slack` is what is left to the limit, below 0 where it is violated; `multiplier` is the decrease of the objective
-    per unit by which the limit gives way.
+    per unit by which the limit gives way, NaN where the search did not end where the constraints hold.
     """
 
     text: str

@@ -31,6 +31,8 @@ RUNNING, REACHED, SETTLED, FAILED = range(4)
 """What a lane does, or why it ended"""
 
 
+HALVINGS = 20
+"""So finely is searched, on the way back to values that comply, where the constraints begin to hold"""
 REACH = 2.0
 """How far one step may take a bounded number from where the bijection that keeps its bounds is steepest"""
 
@@ -42,6 +44,8 @@ class Carry(NamedTuple):
     memory: Any
     penalty: Any
     """Of the constraints, if there are any"""
+    complying: Any
+    """What complies with them, likewise"""
     count: Any
     """Iterations done"""
     state: Any
@@ -148,14 +152,15 @@ class Minimisation:
             theta = outward(self.free, values)
             memory = self.method.begin(ravel_pytree(theta)[0], self._numbers(constants))
             if not self.constraints:
-                return theta, memory, ()
+                return theta, memory, (), ()
             results, _ = self.results(theta, constants.base, givens)
             objective = self.objective.function(results)
-            return theta, memory, constrained.begin(self.constraints, results, self.runs, objective)
+            penalty = constrained.begin(self.constraints, results, self.runs, objective)
+            return theta, memory, penalty, constrained.Complying(theta, jnp.asarray(jnp.inf))
 
-        theta, memory, penalty = each_lane(self.lanes, one)(starts, constants.givens)
+        theta, memory, penalty, complying = each_lane(self.lanes, one)(starts, constants.givens)
         none = jnp.zeros(self.lanes, int)
-        first = Carry(theta, memory, penalty, none, none)
+        first = Carry(theta, memory, penalty, complying, none, none)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), first)  # of definite type, as steps return it
 
     def step(self, carry: Carry, constants: Constants, step: Any) -> tuple[Carry, Any]:
@@ -172,17 +177,19 @@ class Minimisation:
         moved = self.method.step(merit, x, lane.memory, numbers, lane.count, more)
         held = moved.seen.reached
         goes_on = more & moved.good & ~held
-        memory, penalty, over = moved.memory, lane.penalty, moved.still
+        memory, penalty, complying, over = moved.memory, lane.penalty, lane.complying, moved.still
         if self.constraints:
+            complied = constrained.complied(penalty, moved.seen.gaps, self.equal)
+            complying = complying.met(lane.theta, moved.seen.loss, complied & running & moved.good)
             later, renewed, over = constrained.updated(penalty, moved.seen.gaps, self.equal, moved.still)
-            anew = self.method.begin(moved.x, numbers)
+            anew = self.method.renewed(moved.memory, moved.x, numbers)
             memory = jax.tree.map(lambda new, old: jnp.where(renewed, new, old), anew, memory)
             penalty = jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), later, penalty)
         ended = jnp.where(~moved.good, FAILED, jnp.where(held, REACHED, jnp.where(over & more, SETTLED, RUNNING)))
         state = jnp.where(running, ended, lane.state)
         point = jnp.where(goes_on | (running & ~moved.good), moved.x, x)
         kept = jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), memory, lane.memory)
-        after = Carry(unravel(point), kept, penalty, jnp.where(goes_on, lane.count + 1, lane.count), state)
+        after = Carry(unravel(point), kept, penalty, complying, jnp.where(goes_on, lane.count + 1, lane.count), state)
         return after, jnp.where(state == FAILED, jnp.nan, moved.seen.loss)
 
     def _numbers(self, constants: Constants) -> Mapping[str, Any]:
@@ -207,6 +214,39 @@ def _reaches(free: Freedoms, theta: Mapping[str, Any]) -> dict[str, Any]:
         return REACH + jnp.abs(leaf) if bounded else jnp.full_like(leaf, jnp.inf)
 
     return {f.name: jax.tree.map(lambda leaf, f=f: reach(f, leaf), theta[f.name]) for f in free}
+
+
+def found(problem: Minimisation, carry: Carry, constants: Constants) -> tuple[Found, np.ndarray]:
+    """What all lanes came to, and which of them [lanes] ended where their constraints do not hold but once did.
+
+    These go back as far as they must on the straight way to the best values that complied, or to these.
+    """
+
+    def looked(back: Any) -> tuple[Found, np.ndarray]:
+        """All lanes, having gone back a share [lanes] of the way; whether they comply there."""
+
+        def between(end: Any, kept: Any) -> Any:
+            share = jnp.asarray(back).reshape((-1, *[1] * (end.ndim - 1)))
+            return jnp.where(share > 0, end + share * (kept - end), end)
+
+        theta = carry.theta if back is None else jax.tree.map(between, carry.theta, carry.complying.theta)
+        every: Found = jax.device_get(finder(problem)(carry._replace(theta=theta), constants))
+        complied = jax.vmap(lambda p, gaps: constrained.complied(p, gaps, problem.equal))
+        return every, np.asarray(complied(carry.penalty, every.seen.gaps)) if problem.constraints else never
+
+    never = np.zeros(problem.lanes, bool)
+    every, fine = looked(None)
+    best = np.asarray(carry.complying.loss) if problem.constraints else np.full(problem.lanes, np.inf)
+    strayed = ~fine & np.isfinite(best)
+    if not strayed.any():
+        return every, never
+    near, far = np.zeros(problem.lanes), strayed.astype(float)
+    for _ in range(HALVINGS):
+        middle = (near + far) / 2
+        _, fine = looked(middle)
+        near, far = np.where(fine, near, middle), np.where(fine & strayed, middle, far)
+    every, _ = looked(far)
+    return looked(np.where(strayed & ~(every.seen.loss <= best), 1.0, far))[0], strayed
 
 
 @lru_cache(maxsize=16)

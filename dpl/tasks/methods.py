@@ -27,6 +27,8 @@ SMALLEST = 1e-8
 """A step that is so small against the numbers themselves is the last"""
 RANK = 1e-10
 """Singular values so small against the largest count as none"""
+EASY = 1e-3
+"""The damping of the first step, as a share of the largest singular value squared"""
 PAIRS = 10
 """Steps that L-BFGS remembers"""
 
@@ -93,6 +95,10 @@ class Method(Protocol):
 
     def begin(self, x: Any, numbers: Numbers) -> Any:
         """What the method remembers at first."""
+        ...
+
+    def renewed(self, memory: Any, x: Any, numbers: Numbers) -> Any:
+        """What it still remembers where another function is to be minimised, which resembles the one before."""
         ...
 
     def step(self, merit: Merit, x: Any, memory: Any, numbers: Numbers, done: Any, active: Any) -> Moved:
@@ -164,6 +170,9 @@ class LeastSquares:
         """The damping; below 0 before the first Jacobian gives it its size."""
         return jnp.full((), -1.0)
 
+    def renewed(self, memory: Any, x: Any, numbers: Numbers) -> Any:
+        return memory
+
     def step(self, merit: Merit, x: Any, memory: Any, numbers: Numbers, done: Any, active: Any) -> Moved:
         residuals, seen, jacobian = merit.jacobian(x)
         good = _finite(residuals, jacobian)
@@ -187,12 +196,13 @@ class LeastSquares:
             found, _ = merit.residuals(x, x.size <= max(FEW, residuals.size))
             return found @ found
 
-        first = jnp.where(memory < 0, 1e-3 * size**2, memory) if self.damped else jnp.ones_like(value)
+        first = jnp.where(memory < 0, EASY * size**2, memory) if self.damped else jnp.ones_like(value)
         step, weaker = (damped, _stronger_damping) if self.damped else (halved, lambda strength, _: strength / 2)
         point, ratio, decrease, strength = search(value_at, x, value, step, first, weaker, active & good)
         eased = strength * jnp.maximum(1 / 3, 1.0 - (2.0 * ratio - 1.0) ** 3)
         gain = jnp.maximum(decrease, jnp.sum(jnp.where(kept, along**2, 0.0)))  # what a full step would bring
-        still = (ratio <= 0) | _short(x, point) | (gain <= merit.tolerance * value)
+        free = strength <= EASY * size**2 if self.damped else True  # else it is the damping that makes the step short
+        still = (ratio <= 0) | (_short(x, point) & free) | (gain <= merit.tolerance * value)
         return Moved(point, jnp.where(ratio > 0, eased, first), seen, still, good)
 
 
@@ -225,6 +235,9 @@ class LBFGS:
     def begin(self, x: Any, numbers: Numbers) -> Pairs:
         none = jnp.zeros((PAIRS, *x.shape))
         return Pairs(none, none, x, jnp.zeros_like(x))
+
+    def renewed(self, memory: Pairs, x: Any, numbers: Numbers) -> Pairs:
+        return self.begin(x, numbers)  # its gradients are of the function before
 
     def step(self, merit: Merit, x: Any, memory: Pairs, numbers: Numbers, done: Any, active: Any) -> Moved:
         value, seen, gradient = merit.gradient(x)
@@ -303,6 +316,9 @@ class FirstOrder:
 
     def begin(self, x: Any, numbers: Numbers) -> Rolling:
         return Rolling(self.rule.direction(numbers).init(x), x)
+
+    def renewed(self, memory: Rolling, x: Any, numbers: Numbers) -> Rolling:
+        return memory
 
     def step(self, merit: Merit, x: Any, memory: Rolling, numbers: Numbers, done: Any, active: Any) -> Moved:
         value, seen, gradient = merit.gradient(x)

@@ -265,17 +265,24 @@ def _result(
 ) -> Optimized:
     objective, free = problem.objective, problem.free
     began = perf_counter()
-    every: Found = jax.device_get(deterministic.finder(problem)(loop.carry, constants))
-    _, _, penalties, counts, states = jax.device_get(loop.carry)
-    best = _best(problem, every, penalties, plan)
-    found, penalty, count, state = _lane((every, penalties, counts, states), best)
+    every, strayed = deterministic.found(problem, loop.carry, constants)
+    carry = jax.device_get(loop.carry)
+    best = _best(problem, every, carry.penalty, plan)
+    found, penalty, count, state = _lane((every, carry.penalty, carry.count, carry.state), best)
+    if strayed.any():
+        priced = np.where(strayed[best][:, None], np.nan, penalty.multipliers)
+        penalty = penalty._replace(multipliers=priced)
     values = {f.name: _unlaned(found.values[f.name], f.each, plan) for f in free}
-    ready.keep({f.name: values[f.name] for f in free if not f.each and f.name in ready.scenario.keys})
     limits = _limited(task, found, penalty, objective)
+    held = not limits or all(c.holds.all() for c in limits)
+    kept = {f.name: values[f.name] for f in free if not f.each and f.name in ready.scenario.keys}
+    if held:
+        ready.keep(kept)
     losses = loop.losses[:1] if loop.step else every.seen.loss[None]
     sign = (-1.0 if objective.maximize else 1.0) / objective.unit.scale
-    held = not limits or all(c.holds.all() for c in limits)
     compiled = (loop.seconds.compile or 0.0) + perf_counter() - began
+    notes = _notes(problem, plan, every, best, found, values, state, count)
+    notes += _complying(plan, int(strayed[best].sum()), held, tuple(kept))
     drawn_runs = {name: value[: plan.problems].ravel() for name, value in constants.givens.items()}
     return Optimized(
         kind=task.kind,
@@ -285,7 +292,7 @@ def _result(
         seconds=Seconds(compiled, loop.seconds.run),
         status="interrupted" if interrupted else "done" if held else "failed",
         defaults=defaults,
-        notes=_notes(problem, plan, every, best, found, values, state, count),
+        notes=notes,
         plot=task.plot,
         runs=pictured(ready, task, "before", first) | pictured(ready, task, "after", _first(free, drawn_runs, values)),
         method=chosen.name,
@@ -335,6 +342,17 @@ def _limited(task: Task, found: Found, penalty: Any, objective: Objective) -> tu
         for c, operands in zip(task.constraints, found.operands, strict=True)
     ]
     return constrained(task.constraints, said, penalty, objective)
+
+
+def _complying(plan: Plan, strayed: int, held: bool, kept: tuple[str, ...]) -> tuple[str, ...]:
+    """In words, what became of values that do not comply."""
+    notes = list[str]()
+    if strayed:
+        where = f"in {strayed:_} of {plan.problems:_} runs the" if plan.problems > 1 else "the"
+        notes.append(f"{where} search ended where the constraints do not hold, and went back to where they do")
+    if not held and kept:
+        notes.append(f"tasks that follow go on from the values before this one, not from these of {', '.join(kept)}")
+    return tuple(notes)
 
 
 def _notes(
