@@ -428,6 +428,17 @@ class _TaskReader:
                 self.not_plottable(expr)
 
     def not_plottable(self, expr: syntax.Expr) -> None:
+        measures = {measure.item.name: measure.item for measure in self.system.measures}
+        if isinstance(expr, syntax.Name) and (measure := measures.get(expr.id)):
+            self.inference.report(
+                "not-plottable",
+                f"`{expr.id}` is a {measure.kind}: one number per run, which has no course to draw",
+                expr.span,
+                "is one number",
+                related=(Label(measure.name_span, "declared here"),),
+                help="plot what it is computed from; `evaluate` tells its values",
+            )
+            return
         close = None
         if isinstance(expr, syntax.Name | syntax.Member):
             holder = named(expr.object, self.system.root) if isinstance(expr, syntax.Member) else self.system.root
