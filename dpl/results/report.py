@@ -73,9 +73,11 @@ def trained(result: Trained) -> list[Block]:
         last = Quantity(float(np.mean(tail)), result.unit)
         first = Quantity(float(result.losses[0]), result.unit)
         over = f" (mean of the last {tail.size})" if tail.size > 1 else ""
-        lines.append(f"  {result.objective}: {first} at first, {last} after {result.losses.size:_} steps{over}")
+        name = result.objective + (f" in windows of {number(result.window)} s" if result.window else "")
+        lines.append(f"  {name}: {first} at first, {last} after {result.losses.size:_} steps{over}")
         if result.judged_on > 1:
-            lines.append(f"  with the values that are kept: {result.judged} on {_runs(result.judged_on)}")
+            runs = f"{result.judged_on:_} whole runs" if result.window else _runs(result.judged_on)
+            lines.append(f"  with the values that are kept: {result.judged} on {runs}")
     if result.found:
         lines.append(_quantities(result.found))
     return lines

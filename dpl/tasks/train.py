@@ -40,6 +40,8 @@ class Trained(Result):
     judged_on: int
     """How many runs decide"""
     found: Mapping[str, Quantity]
+    window: float | None
+    """The length [s] of the windows that the losses are of; None where they are of whole runs"""
     networks: tuple[str, ...]
     """The names of the varied networks"""
     params: Mapping[str, Any]
@@ -123,6 +125,7 @@ def _result(
         judged=watch.declared(best.loss),
         judged_on=watch.standard.runs,
         found=vary.quantities(free, best.values),
+        window=task.window.duration if task.window else None,
         networks=tuple(f.name for f in free if isinstance(f.declaration, Network)),
         params=ready.scenario.params,
     )
