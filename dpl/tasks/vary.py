@@ -154,10 +154,12 @@ def anywhere(limit: Bounds, value: Any, key: Any) -> Any:
     """
     shape = jnp.shape(value)
     if limit.low is None or limit.high is None:
-        change = limit.scale * jax.random.normal(key, shape)
-        if limit.log or (limit.low is None and limit.high is None):
-            return limit.inward(limit.outward(value) + change / limit.scale)
-        return limit.low + jnp.abs(change) if limit.low is not None else limit.high - jnp.abs(change)
+        change = jax.random.normal(key, shape)
+        if limit.low is not None and not limit.log:
+            return limit.low + limit.scale * jnp.abs(change)
+        if limit.high is not None and not limit.log:
+            return limit.high - limit.scale * jnp.abs(change)
+        return limit.inward(limit.outward(value) + change)
     share = jax.random.uniform(key, shape)
     if limit.log:
         return jnp.exp(jnp.log(limit.low) + share * (jnp.log(limit.high) - jnp.log(limit.low)))
