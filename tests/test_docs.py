@@ -298,7 +298,7 @@ def test_defaults_that_the_page_of_tasks_names():
     assert (judge.JUDGED, judge.LOOKS, windows.CRITIC_STEPS) == (256, 20, 2)
     assert (engine.CHUNK_SECONDS, engine.KEEP_SECONDS, bootstrap.RESAMPLES, verify.SHOWN) == (0.3, 10, 400, 5)
     assert (methods.MANY, methods.PAIRS, constrained.FINE, constrained.TOLERANCE) == (2_000, 10, 1e-10, 1e-6)
-    assert (vary.AT_BOUND, vary.INSIDE, optimisers.FINAL) == (1e-4, 1e-2, {"exponential": 0.01})
+    assert (vary.AT_BOUND, vary.INSIDE, optimisers.FINAL) == (1e-3, 1e-2, {"exponential": 0.01})
     assert str(optimisers.descent(Method())[0]) == "adam(rate = 0.003, decay = cosine)"
 
 

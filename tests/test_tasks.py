@@ -340,7 +340,7 @@ def test_until_ends_a_training_as_soon_as_it_holds():
 
 def test_what_lies_on_its_bound_is_said():
     result = only(bowl(0.0, 2.0), replace(DOWN, method=Method("adam", {"rate": 0.5}), counts={"steps": 900}))
-    assert any("a lies at its upper bound of 200 cm" in note for note in result.notes)
+    assert any("a is within 0.1 % of its upper bound of 200 cm" in note for note in result.notes)
 
 
 def three(*params: Param) -> Scenario:
@@ -367,7 +367,7 @@ def test_a_start_on_a_bound_leaves_it_and_that_is_said(param: Param):
     result = only(three(param), task)
     assert result.found["x"].value == pytest.approx(3.0, rel=1e-3)
     assert any("would start on its bound" in note for note in result.notes)
-    assert not any("lies at" in note for note in result.notes)
+    assert not any("% of its" in note for note in result.notes)
 
 
 def test_random_starts_differ_where_one_end_is_open():

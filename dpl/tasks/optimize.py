@@ -7,7 +7,7 @@ ones. Else there is one problem over all runs, which are those of `train`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -122,7 +122,9 @@ def minimised(ready: Setup, task: Task, context: Context, seed: int, separate: b
     constants = Constants(ready.base, _tiled(givens, plan), np.asarray(plan.steps), chosen.numbers)
     first = _first(free, givens, _lane(starts, 0))
     loop, interrupted = _descended(task, context, problem, _in_lanes(starts, free, plan), constants, plan)
-    return _result(task, ready, problem, constants, plan, loop, chosen, defaults, interrupted, first)
+    result = _result(task, ready, problem, constants, plan, loop, chosen, defaults, interrupted, first)
+    started = vary.on_bounds(free, current) if task.start == "current" else ()
+    return replace(result, notes=(*started, *result.notes))
 
 
 def _descended(

@@ -22,8 +22,8 @@ from dpl.tasks.sampling import stream
 
 Declaration = Param | Network | Given | Free
 
-AT_BOUND = 1e-4
-"""So near to a bound, as a share of the interval, a value counts as lying on it"""
+AT_BOUND, ON_BOUND = 1e-3, 1e-4
+"""So near to a bound, as a share of the interval, a solution is said to be; and a start counts as lying on it"""
 INSIDE = 1e-2
 """So far inside, as a share of the interval, starts what lies on its bound, where the bijection is all but flat"""
 
@@ -82,16 +82,16 @@ def off_bound(free: Freedom, value: Any) -> Any:
     """A value [SI] to start from: what lies on a bound is moved inside, else no step could take it away from there."""
     for end, other in _ends(free.bounds):
         share = _share(free.bounds, value, end, other)
-        value = jnp.where(share <= AT_BOUND, _within(free.bounds, end, other, INSIDE), value)
+        value = jnp.where(share <= ON_BOUND, _within(free.bounds, end, other, INSIDE), value)
     return value
 
 
 def on_bounds(free: Freedoms, values: Mapping[str, Any]) -> tuple[str, ...]:
     """In words, what would start on a bound and so starts inside it."""
     return tuple(
-        f"{f.name} would start on its bound, which no step could leave: it started {INSIDE:.0%} inside"
+        f"{f.name} would start on its bound, which no step could leave: it started {100 * INSIDE:.0f} % inside"
         for f in free
-        if any(np.any(_share(f.bounds, values[f.name], *ends) <= AT_BOUND) for ends in _ends(f.bounds))
+        if any(np.any(_share(f.bounds, values[f.name], *ends) <= ON_BOUND) for ends in _ends(f.bounds))
     )
 
 
@@ -187,5 +187,6 @@ def _at_bound(free: Freedom, limit: Bounds, value: np.ndarray) -> Sequence[str]:
         side, near = "lower" if end == limit.low else "upper", np.asarray(_share(limit, value, end, other)) <= AT_BOUND
         if near.any():
             where = f" in {int(near.sum()):_} of {near.size:_} places" if near.size > 1 else ""
-            words.append(f"{free.name} lies at its {side} bound of {declared(end, free.declaration.unit)}{where}")
+            bound = declared(end, free.declaration.unit)
+            words.append(f"{free.name} is within {100 * AT_BOUND:.1f} % of its {side} bound of {bound}{where}")
     return words
