@@ -327,6 +327,16 @@ def test_a_run_starts_from_the_params_of_another(ran: tuple[Path, Path], capsys:
     assert params(Path("longer"))[-8:] == params(path)[-8:] and "all params fit" in capsys.readouterr().err
 
 
+def test_a_task_that_is_named_after_from_is_done_alone(ran: tuple[Path, Path], capsys: pytest.CaptureFixture[str]):
+    """What it needs has been found; without `--from` that is done first."""
+    home, path = ran
+    assert main(["run", str(home / "released.dpl"), "still", "--from", str(path), "--no-save"]) == FAILED
+    alone = capsys.readouterr().out
+    assert "verify still" in alone and "train" not in alone
+    assert main(["run", str(home / "released.dpl"), "still", "--no-save"]) == FAILED
+    assert "train damped" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
