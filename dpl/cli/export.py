@@ -35,11 +35,11 @@ def export(arguments: argparse.Namespace) -> int:
 
 def _exported(arguments: argparse.Namespace) -> int:
     from dpl import api
-    from dpl.results import params, runs
+    from dpl.results import runs
 
     earlier = runs.find(arguments.start) if arguments.start is not None else None
     program = api.load(arguments.file)
-    notes = params.start_from(program, earlier.path / params.ARRAYS, str(earlier.path)) if earlier else []
+    notes = program.start_from(earlier.path) if earlier else []
     if arguments.name is None:
         print("\n".join(program.controllers))
         return DONE

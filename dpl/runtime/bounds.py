@@ -44,6 +44,25 @@ class Bounds:
             return _outward(jnp.log(jnp.maximum(x, 1e-300 if self.low is None else self.low)), *self._logs(), 1.0)
         return _outward(x, self.low, self.high, self.scale)
 
+    @property
+    def ends(self) -> list[tuple[float, float | None]]:
+        """Each end that is not open, with the one across."""
+        return [(a, b) for a, b in ((self.low, self.high), (self.high, self.low)) if a is not None]
+
+    def share(self, x: Any, end: float, other: float | None) -> Array:
+        """How far `x` is from one of the `ends`, as a share of the interval (of the scale, if it has one end)."""
+        if self.log and other is not None:
+            return jnp.abs(jnp.log(x) - math.log(end)) / abs(math.log(other) - math.log(end))
+        return jnp.abs(x - end) / (self.scale if other is None else abs(other - end))
+
+    def within(self, share: Any, end: float, other: float | None) -> Array:
+        """The value so far inside from one of the `ends`."""
+        if self.log and other is not None:
+            return jnp.exp(jnp.log(end) + share * (jnp.log(other) - jnp.log(end)))
+        if other is None:
+            return end + (share if end == self.low else -share) * self.scale
+        return end + share * (other - end)
+
     def _logs(self) -> tuple[float | None, float | None]:
         return _log(self.low), _log(self.high)
 

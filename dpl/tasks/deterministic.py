@@ -160,8 +160,7 @@ class Minimisation:
 
         theta, memory, penalty, complying = each_lane(self.lanes, one)(starts, constants.givens)
         none = jnp.zeros(self.lanes, int)
-        first = Carry(theta, memory, penalty, complying, none, none)
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), first)  # of definite type, as steps return it
+        return Carry(theta, memory, penalty, complying, none, none)
 
     def step(self, carry: Carry, constants: Constants, step: Any) -> tuple[Carry, Any]:
         def one(lane: Carry, givens: Any) -> tuple[Carry, Any]:

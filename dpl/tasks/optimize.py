@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dpl.runtime.program import Program, Scenario
-from dpl.runtime.spec import Free, Given, Network, Objective, Task
+from dpl.runtime.spec import Free, Given, Objective, Task
 from dpl.tasks import deterministic, engine, methods, vary
 from dpl.tasks.constrained import TOLERANCE, Constrained, constrained
 from dpl.tasks.context import Context, Setup, setup
@@ -310,7 +310,7 @@ def _result(
         reached=found.seen.reached if task.until else None,
         found=vary.quantities(free, values),
         by_run=tuple(f.name for f in free if f.each),
-        networks=tuple(f.name for f in free if isinstance(f.declaration, Network)),
+        networks=vary.networks(free),
         measures={m.name: declared(found.results[m.name].ravel(), m.unit) for m in ready.scenario.spec.measures},
         constraints=limits,
         params=ready.scenario.params,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dpl.runtime.program import Program
-from dpl.runtime.spec import Network, Objective, Task
+from dpl.runtime.spec import Objective, Task
 from dpl.tasks import engine, judge, optimisers, vary, windows
 from dpl.tasks.context import Context, Setup, setup
 from dpl.tasks.failure import explain
@@ -126,7 +126,7 @@ def _result(
         judged_on=watch.standard.runs,
         found=vary.quantities(free, best.values),
         window=task.window.duration if task.window else None,
-        networks=tuple(f.name for f in free if isinstance(f.declaration, Network)),
+        networks=vary.networks(free),
         params=ready.scenario.params,
     )
 

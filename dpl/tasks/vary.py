@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,9 +79,10 @@ def outward(free: Freedoms, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def off_bound(free: Freedom, value: Any) -> Any:
     """A value [SI] to start from: what lies on a bound is moved inside, else no step could take it away from there."""
-    for end, other in _ends(free.bounds):
-        share = _share(free.bounds, value, end, other)
-        value = jnp.where(share <= ON_BOUND, _within(free.bounds, end, other, INSIDE), value)
+    if free.bounds is None:
+        return value
+    for ends in free.bounds.ends:
+        value = jnp.where(free.bounds.share(value, *ends) <= ON_BOUND, free.bounds.within(INSIDE, *ends), value)
     return value
 
 
@@ -91,33 +91,8 @@ def on_bounds(free: Freedoms, values: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
         f"{f.name} would start on its bound, which no step could leave: it started {100 * INSIDE:.0f} % inside"
         for f in free
-        if any(np.any(_share(f.bounds, values[f.name], *ends) <= ON_BOUND) for ends in _ends(f.bounds))
+        if f.bounds and any(np.any(f.bounds.share(values[f.name], *ends) <= ON_BOUND) for ends in f.bounds.ends)
     )
-
-
-def _ends(limit: Bounds | None) -> list[tuple[float, float | None]]:
-    """Each end of an interval with the one across; None where that is open."""
-    if limit is None:
-        return []
-    return [(a, b) for a, b in ((limit.low, limit.high), (limit.high, limit.low)) if a is not None]
-
-
-def _share(limit: Bounds | None, value: Any, end: float, other: float | None) -> Any:
-    """How far a value is from one end of its interval, as a share of it; on a log scale if it has one."""
-    assert limit is not None
-    if limit.log and other is not None:
-        return jnp.abs(jnp.log(value) - math.log(end)) / abs(math.log(other) - math.log(end))
-    return jnp.abs(value - end) / (limit.scale if other is None else abs(other - end))
-
-
-def _within(limit: Bounds | None, end: float, other: float | None, share: float) -> Any:
-    """The value so far inside from one end."""
-    assert limit is not None
-    if limit.log and other is not None:
-        return end * (other / end) ** share
-    if other is None:
-        return end + (share if end == limit.low else -share) * limit.scale
-    return end + share * (other - end)
 
 
 def starts(ready: Setup, task: Task, free: Freedoms, count: int, current: Mapping[str, Any]) -> Any:
@@ -153,17 +128,13 @@ def anywhere(limit: Bounds, value: Any, key: Any) -> Any:
     If one is open, some typical change from the other; if both are, from the present value.
     """
     shape = jnp.shape(value)
-    if limit.low is None or limit.high is None:
-        change = jax.random.normal(key, shape)
-        if limit.low is not None and not limit.log:
-            return limit.low + limit.scale * jnp.abs(change)
-        if limit.high is not None and not limit.log:
-            return limit.high - limit.scale * jnp.abs(change)
-        return limit.inward(limit.outward(value) + change)
-    share = jax.random.uniform(key, shape)
-    if limit.log:
-        return jnp.exp(jnp.log(limit.low) + share * (jnp.log(limit.high) - jnp.log(limit.low)))
-    return limit.low + share * (limit.high - limit.low)
+    match limit.ends:
+        case [both, _]:
+            return limit.within(jax.random.uniform(key, shape), *both)
+        case [one] if not limit.log:
+            return limit.within(jnp.abs(jax.random.normal(key, shape)), *one)
+        case _:
+            return limit.inward(limit.outward(value) + jax.random.normal(key, shape))
 
 
 # ---------------------------------------------------------------- what was found
@@ -175,6 +146,11 @@ def quantities(free: Freedoms, values: Mapping[str, Any]) -> dict[str, Quantity]
     return {d.name: declared(values[d.name], d.unit) for d in numbers if not isinstance(d, Network)}
 
 
+def networks(free: Freedoms) -> tuple[str, ...]:
+    """The names of the networks among what varies."""
+    return tuple(f.name for f in free if isinstance(f.declaration, Network))
+
+
 def at_bounds(free: Freedoms, values: Mapping[str, Any]) -> tuple[str, ...]:
     """In words, what lies on a bound."""
     return tuple(word for f in free if f.bounds for word in _at_bound(f, f.bounds, np.asarray(values[f.name])))
@@ -183,8 +159,8 @@ def at_bounds(free: Freedoms, values: Mapping[str, Any]) -> tuple[str, ...]:
 def _at_bound(free: Freedom, limit: Bounds, value: np.ndarray) -> Sequence[str]:
     assert not isinstance(free.declaration, Network)
     words: list[str] = []
-    for end, other in _ends(limit):
-        side, near = "lower" if end == limit.low else "upper", np.asarray(_share(limit, value, end, other)) <= AT_BOUND
+    for end, other in limit.ends:
+        side, near = "lower" if end == limit.low else "upper", np.asarray(limit.share(value, end, other)) <= AT_BOUND
         if near.any():
             where = f" in {int(near.sum()):_} of {near.size:_} places" if near.size > 1 else ""
             bound = declared(end, free.declaration.unit)

@@ -132,7 +132,7 @@ class Windowed:
     def _solver(self, values: Values) -> tuple[solve.Problem, Any]:
         scenario = self.problem.scenario
         p = solve.problem(scenario.spec, scenario.spec.fixed(values), scenario.method)
-        return p, solve.plan(scenario.spec, scenario.method, None)
+        return p, self._plan
 
     @property
     def ticks(self) -> int:
