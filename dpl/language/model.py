@@ -48,6 +48,28 @@ class Clock:
 
 
 @dataclass(eq=False)
+class Automaton:
+    """The modes of one part (or of the scenario), in the order of their first mention: it begins in the first."""
+
+    path: str
+    scope: Scope
+    modes: tuple[str, ...] = ()
+    spans: tuple[Span, ...] = ()
+    """Where each is first named"""
+
+    def __repr__(self) -> str:
+        return f"Automaton({self.path or 'scenario'}: {', '.join(self.modes)})"
+
+
+@dataclass(frozen=True)
+class During:
+    """While an automaton is in one of these modes."""
+
+    automaton: Automaton
+    modes: frozenset[str]
+
+
+@dataclass(eq=False)
 class Variable:
     """One quantity of one part. What a variable equals, if the text says so, is its `value`."""
 
@@ -66,6 +88,11 @@ class Variable:
     shape: tuple[int, ...] = ()
     record: NetworkUse | None = None
     """The network whose several results this `let` names"""
+    during: During | None = None
+    """The modes that declare it, if modes do: elsewhere it has no value. A `let` that several blocks of modes declare
+    has no `value` but an equation in each of them."""
+    energy: Lagrangian | None = None
+    """Of the `energy` that comes with a Lagrangian"""
 
     @property
     def clock(self) -> Clock | None:
@@ -276,10 +303,95 @@ class Equation:
     right: Scoped
     clock: Clock | None
     target: Variable | None = None
+    during: During | None = None
 
     @property
     def span(self) -> Span:
         return self.right.span if self.kind == "definition" else self.left.span.to(self.right.span)
+
+
+# ---------------------------------------------------------------- what happens at an instant
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """`x := value`, or `x' := value` (`order` 1) where `x'` is a state too. The value is read before the instant."""
+
+    target: Variable
+    order: int
+    value: Scoped
+    span: Span
+
+
+@dataclass(eq=False)
+class Event:
+    """What may happen at an instant.
+
+    Exactly one of `condition` (`when`), `every` (`every 12 [h] from a until b`) and `at` says when.
+    """
+
+    path: str
+    """Dotted name; of one without a name its line: `ball.dpl:7`"""
+    scope: Scope
+    span: Span
+    """Of the condition or time"""
+    during: During | None = None
+    condition: Scoped | None = None
+    at_once: bool = False
+    every: Scoped | None = None
+    start: Scoped | None = None
+    until: Scoped | None = None
+    at: Scoped | None = None
+    assignments: tuple[Assignment, ...] = ()
+    go: tuple[Automaton, str] | None = None
+    """The mode that begins"""
+    stop: bool = False
+    sampled: bool = False
+    """Its condition reads only what changes at ticks (and what is fixed): it is tested at ticks"""
+    named: bool = False
+
+    def __repr__(self) -> str:
+        return f"Event({self.path})"
+
+
+# ---------------------------------------------------------------- the Lagrangian form
+
+
+@dataclass(eq=False)
+class Lagrangian:
+    """`lagrangian T - V`: gives the equations of motion of those coordinates that no other equation moves."""
+
+    value: Scoped
+    scope: Scope
+    span: Span
+    during: During | None = None
+    coordinates: tuple[Variable, ...] = ()
+    """The states of its block that it reads (through the values of names) and that nothing else moves"""
+
+
+@dataclass(eq=False)
+class Applied:
+    """`applied θ = u - b*θ'`: a generalised force on a coordinate."""
+
+    target: Variable
+    value: Scoped
+    span: Span
+    during: During | None = None
+
+
+@dataclass(eq=False)
+class Constraint:
+    """`constraint ground: left = right`, a relation among coordinates that a force keeps.
+
+    `force` is positive where it pushes towards a greater `left - right`; where the constraint does not rule it is 0.
+    """
+
+    left: Scoped
+    right: Scoped
+    force: Variable
+    scope: Scope
+    span: Span
+    during: During | None = None
 
 
 @dataclass(frozen=True)
@@ -292,11 +404,14 @@ class MethodUse:
 
 @dataclass(frozen=True)
 class RunSettings:
+    """`until_stop`: the run ends at a `stop`; that none comes within `duration` is a failure of the run."""
+
     start: Fraction
     duration: Fraction
     unit: Unit
     method: MethodUse | None
     span: Span
+    until_stop: bool = False
 
 
 @dataclass(eq=False)
@@ -313,6 +428,12 @@ class System:
     measures: list[Measure] = field(default_factory=list["Measure"])
     parts: list[Scope] = field(default_factory=list["Scope"])
     periods: list[Scoped] = field(default_factory=list["Scoped"])
+    automata: list[Automaton] = field(default_factory=list["Automaton"])
+    events: list[Event] = field(default_factory=list["Event"])
+    """In the order of the text, parts before the block that makes them"""
+    lagrangians: list[Lagrangian] = field(default_factory=list["Lagrangian"])
+    applied: list[Applied] = field(default_factory=list["Applied"])
+    constraints: list[Constraint] = field(default_factory=list["Constraint"])
     run_item: syntax.Run | None = None
     run: RunSettings | None = None
     freed: dict[str, FreeLet] = field(default_factory=dict[str, "FreeLet"])
@@ -323,6 +444,11 @@ class System:
     """By name of the task that learns in them"""
     time: Unit = field(default_factory=Unit)
     """The unit of `time`: seconds, the unit of `run`, or pure in a file without units"""
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether anything happens at an instant that is not a tick."""
+        return bool(self.automata or self.events)
 
     @property
     def closed(self) -> bool:

@@ -178,11 +178,13 @@ class Run:
 
     start: float
     duration: float
+    """The longest, where `until_stop`: the run ends at a `stop`, and that none comes is a failure of the run"""
     method: Method
     base: float | None = None
     """The greatest common divisor of all clock periods [s]; None without clocks."""
     unit: Unit = Unit("s")
     explanation: str = ""
+    until_stop: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,13 +193,87 @@ class Reduction:
     fraction, settling_time.
 
     `index` counts within the tuple that its kind reads: `quadratures` (second result of `rhs`) for average and
-    integral; `instants` for initial and final; `recorded` for the rest. `held` says that the quantity jumps at ticks
+    integral; `instants` for initial and final; the scenario's `events` for event_time and count; `recorded` for the
+    rest. `held` says that the quantity jumps at ticks
     (so that interpolation between grid points is by the last value).
     """
 
     kind: str
     index: int
     held: bool = False
+
+
+# ---------------------------------------------------------------- events and modes
+
+
+@dataclass(frozen=True)
+class Event:
+    """What may happen at an instant. `kept`: of so many of its first times a measure may ask (`event_time(e, 2)`)."""
+
+    name: str
+    kept: int = 0
+    named: bool = True
+    """Whether the user gave it its name; else that is its line"""
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Transition:
+    """An event as one mode knows it: how it is noticed, and what happens then.
+
+    `state`: when its margin becomes positive, at the located instant. `tick`: the same, looked at at ticks only, after
+    the sampled states have moved and before blocks are evaluated. `time`: when an alarm rings.
+    """
+
+    event: int
+    """Index in the scenario's `events`"""
+    watch: Literal["state", "tick", "time"] = "state"
+    at_once: bool = False
+    """Fires also where its condition holds already when the mode begins"""
+    assign: Callable[..., tuple[tuple[Any, ...], tuple[Any, ...]]] | None = None
+    """assign(t, x, z, held, c) -> new values of `states`, new values of `sampled`, from what was before the instant"""
+    states: tuple[int, ...] = ()
+    """Indices in `x`"""
+    sampled: tuple[int, ...] = ()
+    """Indices in `z`"""
+    go: tuple[int, int] | None = None
+    """Automaton and its mode that begins, as indices in `Scenario.automata`"""
+    stop: bool = False
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One combination of the modes of a scenario: a smooth system of its own, with its own constants `c`.
+
+    All functions are as those of the same name of a scenario, but read the mode's own `c`.
+    """
+
+    name: str
+    fixed: Callable[[Values], tuple[Any, ...]]
+    rhs: Callable[..., tuple[tuple[Any, ...], tuple[Any, ...]]]
+    """Of states that nothing moves in this mode the derivative is the number 0"""
+    observe: Callable[..., dict[str, Any]]
+    """NaN for what has no value in this mode"""
+    moved: tuple[int, ...] = ()
+    """Indices in `x` of the states that move"""
+    rates: tuple[int, ...] = ()
+    clocks: tuple[Clock, ...] = ()
+    transitions: tuple[Transition, ...] = ()
+    """In the order of the text: of two that assign one state at one instant the later wins"""
+    margins: Callable[..., tuple[Any, ...]] | None = None
+    """margins(t, x, z, held, c) -> one per transition that watches the state: positive where its condition holds"""
+    tests: Callable[..., tuple[Any, ...]] | None = None
+    """tests(t, x, z, held, c) -> the same for those that are tested at ticks"""
+    alarms: Callable[..., tuple[tuple[Any, Any, Any], ...]] | None = None
+    """alarms(c) -> first time, period and last time [s] of each that watches the time; the period of a single one is 0,
+    the last time infinite where none is given. An alarm that rings at the last time still rings."""
+    project: Callable[..., tuple[Any, ...]] | None = None
+    """project(t, x, z, held, c) -> x moved onto the constraints of the mode, positions and rates; None without any"""
+    recorded: Callable[..., tuple[Any, ...]] | None = None
+    instants: Callable[..., tuple[Any, ...]] | None = None
+    jumps: Callable[..., tuple[Any, ...]] | None = None
+    timed: bool = False
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -251,6 +327,20 @@ class Scenario:
     """ranges(c) -> (low, high) of each observed quantity that has a range or limit; None where open"""
     defaults: tuple[str, ...] = ()
     """What was not said and so was chosen, in words for the user"""
+    leading: Callable[[Values], dict[str, Any]] | None = None
+    """leading(v) -> by name, results of networks that depend on neither time nor state. Where `v` holds one by that
+    name, `fixed` takes it instead of calling the network."""
+    events: tuple[Event, ...] = ()
+    automata: tuple[tuple[str, ...], ...] = ()
+    """Of each part that has modes their names; a run begins in the first of each"""
+    modes: tuple[Mode, ...] = ()
+    """Every combination of the modes of `automata`, the last one's changing fastest; a run begins in the first.
+
+    A scenario with events has at least one. Then `start` reads the first mode's `c`; `fixed`, `results`, `freed`,
+    `ranges` and `reduction_arguments` work on what no mode changes; `rhs`, `observe`, `clocks`, `recorded`, `instants`,
+    `jumps` and `rates` are those of the first mode, and a run looks at each mode's own instead. `states`, `z`, `held`,
+    the quadratures and what is recorded have one layout in all modes.
+    """
 
 
 # ---------------------------------------------------------------- tasks
