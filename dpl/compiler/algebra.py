@@ -52,6 +52,10 @@ def opaque(name: str) -> Callable[..., Expr]:
     return _FUNCTIONS[name]
 
 
+NAN: Expr = opaque("nan")()
+"""What has no value"""
+
+
 def function_name(expr: Expr) -> str:
     """The name of the function that the expression calls, SymPy's own included; empty for all else."""
     return type(expr).__name__ if isinstance(expr, sp.Function) else ""

@@ -96,23 +96,26 @@ class _Module:
     # ------------------------------------------------------------ scenarios
 
     def scenario(self, lowered: Lowered) -> list[str]:
-        name, uses = self.scenario_names[lowered.system.name], lowered.causal.translator.networks
+        name, uses = self.scenario_names[lowered.system.name], _called(lowered)
         symbols = _symbols(lowered)
         texts = symbol_names([s.name for s in symbols], taken=self.network_names.values())
         specs = {path: self.network_names[_key(use)] for path, use in uses.items()}
         called = {path: (specs[path], len(use.outputs) > 1) for path, use in uses.items()}
         printer = Printer({s: texts[s.name] for s in symbols}, called)
         lines = ["", "", f"# {'-' * 64} scenario {name}"]
-        functions: dict[str, Code] = {}
-        for role, function in lowered.functions.items():
-            functions[role] = Code(self.names.unique(f"{snake(name)}_{function.name}"))
-            lines += ["", "", *_function(function, functions[role].text, printer)]
+        written: list[dict[str, Code]] = []
+        for functions in (lowered.functions, *(m.functions for m in lowered.modes)):
+            written.append({})
+            for role, function in functions.items():
+                code = written[-1][role] = Code(self.names.unique(f"{snake(name)}_{function.name}"))
+                lines += ["", "", *_function(function, code.text, printer)]
+        functions, *modes = written
         for task, (role, reduction) in lowered.windows.items():
             use = lowered.system.windows[task]
             critic = Code(self.network_names[_key(use.critic)])
             self.windows[task] = declarations.window(use, critic, functions[role], reduction)
         networks = tuple(Code(s) for s in specs.values())
-        return [*lines, "", "", *assigned(name, declarations.scenario(lowered, functions, networks))]
+        return [*lines, "", "", *assigned(name, declarations.scenario(lowered, functions, modes, networks))]
 
     # ------------------------------------------------------------ tasks
 
@@ -131,13 +134,19 @@ def _key(use: NetworkUse) -> str:
 
 def _networks(lowered: Lowered) -> list[NetworkUse]:
     """The networks of a scenario, and the critics that tasks fit to it."""
-    return [*lowered.causal.translator.networks.values(), *(w.critic for w in lowered.system.windows.values())]
+    return [*_called(lowered).values(), *(w.critic for w in lowered.system.windows.values())]
+
+
+def _called(lowered: Lowered) -> dict[str, NetworkUse]:
+    """The networks that a scenario calls in any mode, by path."""
+    causals = (lowered.causal, *(m.causal for m in lowered.modes))
+    return {path: use for c in causals for path, use in c.translator.networks.items()}
 
 
 def _symbols(lowered: Lowered) -> list[Symbol]:
     """Every symbol of a scenario's functions, in a fixed order: the model's own names first."""
-    found: set[Symbol] = {weights_of(path) for path in lowered.causal.translator.networks}
-    for function in lowered.functions.values():
+    found: set[Symbol] = {weights_of(path) for path in _called(lowered)}
+    for _, function, _ in lowered.all_functions():
         found |= {s for _, held in function.unpack for s in held} | {s for s, _, _ in function.lookups}
         for statement in function.body:
             found |= free(ir.expressions(statement)) | {*ir.targets(statement), *ir.inner_targets(statement)}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dpl.compiler.literals import Code, Make
-from dpl.compiler.lower import Lowered
+from dpl.compiler.lower import Lowered, LoweredMode, LoweredTransition
+from dpl.compiler.slices import Tick
 from dpl.compiler.start import Start, Value, literal_value
 from dpl.language import syntax
 from dpl.language.builtins import DISTRIBUTIONS
@@ -31,9 +33,12 @@ from dpl.language.vary import ends_of, shown_unit
 # ---------------------------------------------------------------- scenarios
 
 
-def scenario(lowered: Lowered, functions: dict[str, Code], networks: tuple[Code, ...]) -> Make:
-    """`spec.Scenario`; `functions` by role, `networks` by the names of their specs."""
+def scenario(
+    lowered: Lowered, functions: dict[str, Code], modes: Sequence[dict[str, Code]], networks: tuple[Code, ...]
+) -> Make:
+    """`spec.Scenario`; `functions` by role and those of each mode, `networks` by the names of their specs."""
     system = lowered.system
+    own, functions = functions, {**(modes[0] if modes else {}), **functions}
     arguments: dict[str, Any] = {
         "name": system.name,
         "doc": clean(system.doc),
@@ -49,24 +54,24 @@ def scenario(lowered: Lowered, functions: dict[str, Code], networks: tuple[Code,
     }
     if system.run is not None:
         arguments |= _dynamic(lowered, system.run, functions)
-    arguments |= {"ranges": functions.get("ranges"), "defaults": lowered.defaults or None}
+    arguments |= {"ranges": own.get("ranges"), "defaults": lowered.defaults or None}
+    if modes:
+        arguments |= _hybrid(lowered, own, modes)
     return Make("spec.Scenario", arguments)
 
 
 def _dynamic(lowered: Lowered, run: RunSettings, functions: dict[str, Code]) -> dict[str, Any]:
     """What a scenario with a run has besides."""
-    base = lowered.timing.base
+    base = lowered.base
     settings = {
         "start": float(run.start),
         "duration": float(run.duration),
         "method": _method(run.method) or Make("spec.Method", {}),
         "base": None if base is None else float(base),
         "unit": _unit(run.unit) or Make("spec.Unit", {}),
+        "until_stop": run.until_stop or None,
     }
-    clocks = tuple(
-        Make("spec.Clock", {"every": t.every, "evaluate": functions[t.role], "states": t.states or None})
-        for t in lowered.ticks
-    )
+    clocks = _clocks(lowered.ticks, functions)
     reductions = tuple(
         Make("spec.Reduction", {"kind": r.kind, "index": r.index, "held": r.held or None}) for r in lowered.reductions
     )
@@ -81,6 +86,73 @@ def _dynamic(lowered: Lowered, run: RunSettings, functions: dict[str, Code]) -> 
         **{role: functions.get(role) for role in ("reduction_arguments", "jumps", "recorded", "instants")},
         "timed": lowered.timed or None,
     }
+
+
+def _hybrid(lowered: Lowered, own: dict[str, Code], modes: Sequence[dict[str, Code]]) -> dict[str, Any]:
+    """What a scenario with events has besides."""
+    system = lowered.system.whole or lowered.system
+    asked = [(r.index, a) for r, a in zip(lowered.reductions, lowered.kept, strict=True) if r.kind == "event_time"]
+    events = (
+        Make(
+            "spec.Event",
+            {
+                "name": e.path,
+                "kept": max((k for index, k in asked if index == i), default=None),
+                "named": None if e.named else False,
+                "origin": e.span.origin,
+            },
+        )
+        for i, e in enumerate(system.events)
+    )
+    return {
+        "leading": own.get("leading"),
+        "events": tuple(events),
+        "automata": tuple(a.modes for a in system.automata) or None,
+        "modes": tuple(_mode(m, f) for m, f in zip(lowered.modes, modes, strict=True)),
+    }
+
+
+def _mode(mode: LoweredMode, functions: dict[str, Code]) -> Make:
+    roles = ("margins", "tests", "alarms", "project", "recorded", "instants", "jumps")
+    return Make(
+        "spec.Mode",
+        {
+            "name": mode.name,
+            "fixed": functions["fixed"],
+            "rhs": functions["rhs"],
+            "observe": functions["observe"],
+            "moved": mode.moved or None,
+            "rates": mode.rates or None,
+            "clocks": _clocks(mode.ticks, functions) or None,
+            "transitions": tuple(_transition(t, functions) for t in mode.transitions) or None,
+            **{role: functions.get(role) for role in roles},
+            "timed": mode.timed or None,
+            "origin": mode.origin or None,
+        },
+    )
+
+
+def _transition(transition: LoweredTransition, functions: dict[str, Code]) -> Make:
+    t = transition
+    return Make(
+        "spec.Transition",
+        {
+            "event": t.event,
+            "watch": None if t.watch == "state" else t.watch,
+            "at_once": t.at_once or None,
+            "assign": functions[t.assign] if t.assign else None,
+            "states": t.states or None,
+            "sampled": t.sampled or None,
+            "go": t.go,
+            "stop": t.stop or None,
+        },
+    )
+
+
+def _clocks(ticks: Sequence[Tick], functions: dict[str, Code]) -> tuple[Make, ...]:
+    return tuple(
+        Make("spec.Clock", {"every": t.every, "evaluate": functions[t.role], "states": t.states or None}) for t in ticks
+    )
 
 
 def _param(variable: Variable) -> Make:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dpl.compiler import ir
-from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, next_of, number, opaque, sp
+from dpl.compiler.algebra import INFINITY, TIME, ZERO, Expr, Symbol, next_of, number, opaque, sp
 from dpl.compiler.shapes import shaped
 from dpl.compiler.structure import Relation, causalize
 from dpl.compiler.symbolic import Translator
@@ -17,7 +17,7 @@ from dpl.language import syntax
 from dpl.language.balance import Structure
 from dpl.language.change import varying
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
-from dpl.language.model import Clock, Equation, Measure, Scoped, System, Variable
+from dpl.language.model import Clock, Equation, Measure, NetworkUse, Scoped, System, Variable
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class CausalSystem:
     """Losses and metrics; reductions over time stand in them as symbols"""
     squares: tuple[tuple[str, Expr], ...]
     """By key, what is squared in those of them that are minimised as sums of squares"""
+    leading: tuple[tuple[str, Symbol], ...] = ()
+    """By path, results of networks that are fixed during a run with events"""
 
     @property
     def system(self) -> System:
@@ -46,8 +48,11 @@ def causal_system(system: System) -> CausalSystem:
     """The equations of a system, solved. Raises CompileError where they cannot be."""
     translator = Translator(system, Structure(system))
     _refuse_shadowed(system)
+    changing = varying(system.whole or system)
+    leads = leading(translator, changing)
+    translator.leads = frozenset(path for path, _ in leads)
     found = [r for e in system.equations for r in _relations(e, translator)]
-    aliases = _aliases(found, translator, varying(system))
+    aliases = _aliases(found, translator, changing)
     measures = tuple(
         (m, translator.in_unit(Scoped(m.item.value, m.scope, m.unit)).xreplace(aliases)) for m in system.measures
     )
@@ -55,13 +60,50 @@ def causal_system(system: System) -> CausalSystem:
     for equation in system.equations:
         if equation.kind == "initial":  # may ask for derivatives
             translator.scoped(equation.left), translator.scoped(equation.right)  # pyright: ignore[reportUnusedExpression]
-    relations = tuple(r.renamed(aliases) for r in (*found, *translator.motion.relations()))
+    still = [_still(v, translator) for v in held_still(translator)]
+    relations = tuple(r.renamed(aliases) for r in (*found, *still, *translator.motion.relations()))
     try:
         statements = causalize(relations, Search(translator, aliases))
     except CompileError:
         causalize(found, Search(translator, {}))  # says the same with every name of the text
         raise
-    return CausalSystem(translator, relations, aliases, shaped(statements, translator), measures, squares)
+    return CausalSystem(translator, relations, aliases, shaped(statements, translator), measures, squares, tuple(leads))
+
+
+def held_still(translator: Translator) -> tuple[Variable, ...]:
+    """The continuous states that nothing moves: those that only events assign, and those of other modes."""
+    structure = translator.structure
+    coordinates = {c for found in translator.system.lagrangians for c in found.coordinates}
+    return tuple(v for v, n in structure.orders.items() if (v, n) not in structure.matching and v not in coordinates)
+
+
+def _still(variable: Variable, translator: Translator) -> Relation:
+    rate = translator.symbol(variable, translator.structure.orders[variable])
+    return Relation(rate, ZERO, variable.span, rate)
+
+
+def leading(translator: Translator, changing: set[Variable]) -> list[tuple[str, Symbol]]:
+    """By path, results of networks that a `let` names and that do not change during a run with events.
+
+    They are computed before it: a gradient through the run need only reach these few numbers, and goes on to the
+    weights from there.
+    """
+    found: list[tuple[str, Symbol]] = []
+    for variable in translator.system.variables if translator.system.hybrid else ():
+        if variable.kind != "let" or variable in changing or not _calls_network(variable):
+            continue
+        if variable.record is None:
+            found.append((variable.path, translator.symbol(variable)))
+        else:
+            found += [(f"{variable.path}.{p.name}", translator.component(variable, p)) for p in variable.record.outputs]
+    return found
+
+
+def _calls_network(variable: Variable) -> bool:
+    value = variable.value
+    if value is None or not isinstance(value.expr, syntax.Call) or not isinstance(value.expr.function, syntax.Name):
+        return False
+    return isinstance(value.scope.find(value.expr.function.id), NetworkUse)
 
 
 def _refuse_shadowed(system: System) -> None:
@@ -115,8 +157,9 @@ def _components(record: Variable, translator: Translator) -> list[Relation]:
 
 
 def freed(path: str, value: Expr, translator: Translator) -> Expr:
-    """The value, where some task frees the name: whatever a caller gives, else the value."""
-    return opaque(f"freed {path}")(value) if path in translator.system.freed else value
+    """The value, where some task frees the name or it may come first: whatever a caller gives, else the value."""
+    free = path in translator.system.freed or path in translator.leads
+    return opaque(f"freed {path}")(value) if free else value
 
 
 # ---------------------------------------------------------------- aliases

@@ -30,7 +30,7 @@ from dpl.compiler.algebra import (
     weights_of,
 )
 from dpl.compiler.equations import CausalSystem, causal_system
-from dpl.compiler.lower import sliced
+from dpl.compiler.slices import sliced
 from dpl.compiler.shapes import Shapes
 from dpl.compiler.simplify import Hoisting, share
 from dpl.compiler.start import Value, literal_value

@@ -148,6 +148,8 @@ class Printer:
         match name:
             case "true" | "false":
                 return name.capitalize()
+            case "nan":
+                return "jnp.nan"
             case "matmul":
                 return f"({self.text(args[0], _SIGN)} @ {self.text(args[1], _SIGN)})"
             case "cot":

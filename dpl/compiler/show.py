@@ -185,8 +185,8 @@ def show_ir(scenarios: Iterable[Lowered]) -> str:
 def _lowered(lowered: Lowered) -> list[str]:
     text = Notation().text
     lines: list[str] = []
-    for name, function in lowered.functions.items():
-        counts = f"{operations(lowered.raw[name])} operations, {operations(function)} after simplification"
+    for name, function, raw in lowered.all_functions():
+        counts = f"{operations(raw)} operations, {operations(function)} after simplification"
         body = [line for s in function.body for line in statement_lines(s)]
         body += [f"return {', '.join(map(text, ir.leaves(function.returns)))}".rstrip()]
         lines += [f"{name}: {counts}", *_indented(body)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpl.compiler import ir
-from dpl.compiler.algebra import TIME, free, number, start_of
+from dpl.compiler.algebra import TIME, ZERO, free, number, start_of
 from dpl.compiler.equations import CausalSystem, Search
 from dpl.compiler.shapes import shaped
 from dpl.compiler.structure import Relation, causalize
@@ -52,6 +52,9 @@ def beginning(causal: CausalSystem, timing: Timing) -> Beginning:
     for variable, order in (*timing.states, *((v, 0) for v in timing.sampled)):
         if (variable, order) not in wanted:
             start = _literal(variable, order)
+            if start is None and variable.value is None:
+                relations.append(_not_yet(variable, order, causal))
+                continue
             relations.append(_given(start, causal) if start else _computed(variable, causal))
             starts += [start] if start else []
             if order > 0:
@@ -97,6 +100,12 @@ def _given(start: Start, causal: CausalSystem) -> Relation:
     return Relation(target, start_of(start.path), span, target)
 
 
+def _not_yet(variable: Variable, order: int, causal: CausalSystem) -> Relation:
+    """A state that some event will set: until then it stands at 0, and shows as NaN."""
+    target = causal.translator.symbol(variable, order)
+    return Relation(target, ZERO, variable.span, target)
+
+
 def _computed(variable: Variable, causal: CausalSystem) -> Relation:
     """A start that depends on params, givens or inputs."""
     assert variable.value is not None
@@ -107,7 +116,7 @@ def _computed(variable: Variable, causal: CausalSystem) -> Relation:
 def _literal(variable: Variable, order: int) -> Start | None:
     path = variable.path + "'" * order
     if order > 0:
-        return Start(path, variable, order, 0.0)
+        return Start(path, variable, order, 0.0) if variable.value is not None else None
     value = literal_value(variable.value) if variable.value is not None else None
     return None if value is None else Start(path, variable, 0, value)
 

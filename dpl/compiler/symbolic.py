@@ -12,6 +12,7 @@ from typing import assert_never
 from dpl.compiler.algebra import (
     COMPARE,
     INFINITY,
+    ONE,
     TIME,
     Expr,
     Sizes,
@@ -34,6 +35,7 @@ from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.goals import is_run_reduction
 from dpl.language.model import (
     Bound,
+    Event,
     FunctionUse,
     Measure,
     NetworkUse,
@@ -43,6 +45,7 @@ from dpl.language.model import (
     Square,
     System,
     Variable,
+    named,
     target_of,
 )
 from dpl.language.units import read_unit
@@ -77,6 +80,8 @@ class Translator:
     """Losses and metrics, and what is squared in them, by their keys among the results of a run"""
     networks: dict[str, NetworkUse] = field(default_factory=dict[str, NetworkUse])
     reductions: list[Reduction] = field(default_factory=list[Reduction])
+    leads: frozenset[str] = frozenset()
+    """Paths of the names that may be given before the run, as those that tasks free"""
     components: dict[str, Variable] = field(default_factory=dict[str, Variable])
     """The several results of networks that a `let` names, each as a quantity of its own"""
 
@@ -357,12 +362,29 @@ class Translator:
             start = self.expr(value.start, scope) if value.start else None
             until = self.expr(value.until, scope) if value.until else None
             value = value.value
+        if TIME_REDUCTIONS[name].reads == "event":
+            return self.of_event(name, value, given.get("k"), scope)
         arguments = tuple(self.expr(given[n], scope) for n in TIME_REDUCTIONS[name].arguments)
         key = (name, self.expr(value, scope), arguments, start, until)
+        return self.reduced(*key)
+
+    def of_event(self, name: str, event: syntax.Expr, k: syntax.Expr | None, scope: Scope) -> Symbol:
+        """`event_time(e, k)` and `count(e)`: the event by its place in the whole system."""
+        found = named(event, scope)
+        assert isinstance(found, Event)
+        which = sp.Integer((self.system.whole or self.system).events.index(found))
+        arguments = (self.exponent(k, scope) if k is not None else ONE,) if name == "event_time" else ()
+        return self.reduced(name, which, arguments, None, None)
+
+    def reduced(
+        self, kind: str, value: Expr, arguments: tuple[Expr, ...], start: Expr | None, until: Expr | None
+    ) -> Symbol:
+        """The symbol of a reduction; of equal ones the same."""
+        key = (kind, value, arguments, start, until)
         for found in self.reductions:
             if (found.kind, found.value, found.arguments, found.start, found.until) == key:
                 return found.symbol
-        made = make_symbol(f"reduced {name} {len(self.reductions) + 1}")
+        made = make_symbol(f"reduced {kind} {len(self.reductions) + 1}")
         self.reductions.append(Reduction(*key, made))
         return made
 

@@ -76,9 +76,11 @@ def timing(causal: CausalSystem) -> Timing:
             continue
         moving |= set(targets)
         clocks |= {t: clock for t in targets if (clock := owner.get(t)) is not None}
+    determined = {t for s in causal.statements for t in ir.targets(s)}
     for variable in sampled:  # a next value that happens to be fixed still belongs to its clock
-        assert variable.clock is not None
-        clocks.setdefault(next_of(translator.symbol(variable)), variable.clock)
+        following = next_of(translator.symbol(variable))
+        if variable.clock is not None and following in determined:
+            clocks.setdefault(following, variable.clock)
     nexts = {next_of(translator.symbol(v)) for v in sampled}
     held = tuple(s for s in clocks if s not in nexts and translator.quantities[s][0].record is None)
     return Timing(causal, frozenset(inputs), frozenset(fixed), states, sampled, clocks, held)

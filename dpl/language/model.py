@@ -442,6 +442,8 @@ class System:
     """By key, what is squared in losses that tasks minimise as sums of squares"""
     windows: dict[str, WindowUse] = field(default_factory=dict[str, "WindowUse"])
     """By name of the task that learns in them"""
+    whole: System | None = None
+    """Of what rules in one combination of modes: the system in all of them"""
     time: Unit = field(default_factory=Unit)
     """The unit of `time`: seconds, the unit of `run`, or pure in a file without units"""
 

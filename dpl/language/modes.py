@@ -47,7 +47,8 @@ def configured(system: System, configuration: Configuration) -> System:
     """What rules in one configuration. Variables are those of the whole system: what they are does not depend on it."""
     return replace(
         system,
-        equations=[e for e in system.equations if rules(e.during, configuration)],
+        whole=system,
+        equations=[e for e in system.equations if rules(e.during or (e.target and e.target.during), configuration)],
         events=[e for e in system.events if rules(e.during, configuration)],
         lagrangians=[e for e in system.lagrangians if rules(e.during, configuration)],
         applied=[e for e in system.applied if rules(e.during, configuration)],

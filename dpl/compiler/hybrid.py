@@ -1,0 +1,277 @@
+"""A scenario with events: a smooth system for each combination of its modes, and what happens between them.
+
+All modes share one layout of states, of what is held, integrated and recorded. What no mode changes (results, ranges,
+what tasks free) is computed once, from the statements that all modes have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from functools import cached_property
+from math import gcd, lcm
+
+from dpl.compiler import ir
+from dpl.compiler.algebra import INFINITY, NAN, TIME, ZERO, Expr, Symbol, number
+from dpl.compiler.equations import CausalSystem, causal_system, held_still
+from dpl.compiler.lower import (
+    INSTANTS,
+    OBSERVE,
+    RECORDED,
+    RHS,
+    Lowered,
+    LoweredMode,
+    LoweredTransition,
+    Measuring,
+    Reductions,
+    advanced_first,
+    reductions,
+)
+from dpl.compiler.margins import margin
+from dpl.compiler.names import identifier
+from dpl.compiler.start import beginning
+from dpl.compiler.timing import Timing, groups, timing
+from dpl.language.depend import reads
+from dpl.language.diagnostics import CompileError, Diagnostic, Label
+from dpl.language.model import Event, System, Variable
+from dpl.language.modes import Configuration, configurations, configured, name, rules
+
+
+def lower_hybrid(system: System) -> Lowered:
+    """The functions of a scenario with events. Raises CompileError where an equation cannot be solved."""
+    combinations = configurations(system)
+    causals = [causal_system(configured(system, c)) for c in combinations]
+    timings = _one_layout([timing(c) for c in causals])
+    base = _base(timings)
+    unset = _unset(system, combinations)
+    modes = [_Mode(system, *each) for each in zip(causals, timings, combinations, unset, strict=True)]
+    jumping = {s for t in timings for s in (*t.held, *t.sampled_symbols)}
+    read = [m.reductions(jumping) for m in modes]
+    rows = read[0].rows
+    assert all(r.rows == rows for r in read), "modes differ in what they record: a bug in DPL"
+    lowered = [m.lowered(r, base) for m, r in zip(modes, read, strict=True)]
+    begin = beginning(causals[0], timings[0])
+    modes[0].start(begin)
+    for mode in modes:
+        mode.fixed(begin.starts if mode is modes[0] else ())
+    common = _common(causals[0], timings[0], causals)
+    measured, windows, ranged = _measured(common)
+    return Lowered(
+        causals[0],
+        timings[0],
+        measured.functions(),
+        measured.raw,
+        modes[0].observed,
+        begin.starts,
+        (),
+        (),
+        rows,
+        ranged,
+        begin.defaults,
+        False,
+        windows,
+        base,
+        tuple(replace(m, functions=s.functions(), raw=s.raw) for m, s in zip(lowered, modes, strict=True)),
+    )
+
+
+def _one_layout(timings: list[Timing]) -> list[Timing]:
+    """The same with what any mode holds between ticks held in all."""
+    held = tuple(dict.fromkeys(s for t in timings for s in t.held))
+    return [replace(t, held=held) for t in timings]
+
+
+def _base(timings: list[Timing]) -> Fraction | None:
+    """The greatest common divisor of the periods of all modes."""
+    bases = {t.base for t in timings if t.base is not None}
+    if not bases:
+        return None
+    over = lcm(*(b.denominator for b in bases))
+    return Fraction(gcd(*(int(b * over) for b in bases)), over)
+
+
+# ---------------------------------------------------------------- what no mode changes
+
+
+def _common(causal: CausalSystem, first: Timing, causals: list[CausalSystem]) -> Measuring:
+    """What is fixed by statements that all modes have in common."""
+    shared = set(causal.statements).intersection(*(c.statements for c in causals[1:]))
+    statements = tuple(s for s in causal.statements if s in shared)
+    known = {*first.inputs, *(t for s in statements for t in ir.targets(s))}
+    fixed = frozenset(s for s in first.fixed if s in known)
+    return Measuring(replace(causal, statements=statements), replace(first, fixed=fixed))
+
+
+def _measured(s: Measuring) -> tuple[Measuring, dict[str, tuple[str, int]], frozenset[str]]:
+    s.freed()
+    windows = s.windows()
+    ranged = s.ranges()
+    s.reduction_arguments()
+    s.results()
+    s.fixed((), s.reduced)
+    leads = {path: symbol for path, symbol in s.causal.leading if symbol in s.timing.fixed}
+    if leads:
+        doc = "results of networks that depend neither on time nor on state"
+        s.raw["leading"] = s.of_values("leading", doc, leads)
+    return s, windows, ranged
+
+
+# ---------------------------------------------------------------- one combination of modes
+
+
+class _Mode(Measuring):
+    """What the runtime asks of one combination of modes."""
+
+    def __init__(
+        self,
+        whole: System,
+        causal: CausalSystem,
+        timing: Timing,
+        configuration: Configuration,
+        unset: frozenset[Variable],
+    ):
+        self.mode = name(configuration)
+        super().__init__(causal, timing, f"{identifier(self.mode)}_" if self.mode else "")
+        self.whole, self.configuration = whole, configuration
+        self.unset = frozenset(s for s, (v, _) in zip(timing.state_symbols, timing.states, strict=True) if v in unset)
+
+    def reductions(self, jumping: set[Symbol] = frozenset()) -> Reductions:  # pyright: ignore[reportArgumentType]
+        """Told apart by their text, not by what they equal in this mode, so that they are the same in all."""
+        return reductions(self.translator, lambda value: bool(self.behind(value) & jumping), lambda value: value)
+
+    def lowered(self, read: Reductions, base: Fraction | None) -> LoweredMode:
+        """All but `fixed`, which comes last, and `start`."""
+        still = held_still(self.translator)
+        moved = tuple(i for i, (v, _) in enumerate(self.timing.states) if v not in still)
+        rates = tuple(r if i in moved else ZERO for i, r in enumerate(self.timing.rate_symbols))
+        right = [*rates, *read.quadratures]
+        ticks = self.ticks(groups(self.timing), base)
+        self.jumps(right)
+        self.instant("rhs", RHS, (rates, self.integrands(read.quadratures)))
+        if read.recorded:
+            self.instant("recorded", RECORDED, tuple(map(self.or_nan, read.recorded)))
+        if read.instants:
+            self.instant("instants", INSTANTS, tuple(map(self.or_nan, read.instants)))
+        quantities = {v.path: self.or_nan(self.translator.symbol(v)) for v in self.observed}
+        self.instant("observe", OBSERVE, quantities)
+        transitions = tuple(self.transition(e) for e in self.system.events)
+        self.conditions()
+        spans = [a.spans[a.modes.index(m)] for a, m in self.configuration.items()]
+        return LoweredMode(
+            self.mode,
+            self.causal,
+            {},
+            {},
+            ticks,
+            moved,
+            advanced_first(self),
+            transitions,
+            TIME in self.between(right),
+            spans[0].origin if spans else "",
+        )
+
+    # ------------------------------------------------------------ what has no value here
+
+    @cached_property
+    def valueless(self) -> frozenset[Symbol]:
+        """What no statement of this mode determines, what no one has set yet, and what reads such."""
+        known = {*self.timing.instant, *self.timing.fixed, INFINITY} - self.unset
+        bad = {*self.unset}
+        for statement in self.statements:
+            targets = set(ir.targets(statement)) - self.timing.instant
+            (known if ir.reads(statement) <= known else bad).update(targets)
+        everything = {self.translator.symbol(v) for v in self.observed}
+        return frozenset(bad | (everything - known))
+
+    def or_nan(self, value: Expr) -> Expr:
+        return NAN if self.causal.aliased(value).free_symbols & self.valueless else value
+
+    def integrands(self, values: Sequence[Expr]) -> tuple[Expr, ...]:
+        """An integral that has no value in some mode has none at all: it is said, not left out."""
+        for value in values:
+            found = sorted(s.name for s in value.free_symbols & self.valueless)
+            if found:
+                message = f"`{found[0]}`, which a loss or metric integrates, has no value in mode `{self.mode}`"
+                place = self.translator.quantities[next(s for s in value.free_symbols if s.name == found[0])][0]
+                help_text = f"give it one there: `let {place.declaration.name} = 0`"
+                label = Label(place.span, "declared here")
+                raise CompileError([Diagnostic("no-value-in-mode", message, label, help=help_text)])
+        return tuple(values)
+
+    # ------------------------------------------------------------ events
+
+    def transition(self, event: Event) -> LoweredTransition:
+        number_ = self.whole.events.index(event)
+        role, states, sampled = None, tuple[int, ...](), tuple[int, ...]()
+        if event.assignments:
+            role = f"event_{number_ + 1}"
+            found = [(a, self.place(a.target, a.order)) for a in event.assignments]
+            continuous = [(a, i) for a, (kind, i) in found if kind == "x"]
+            at_ticks = [(a, i) for a, (kind, i) in found if kind == "z"]
+            values = tuple(tuple(self.translator.scoped(a.value) for a, _ in some) for some in (continuous, at_ticks))
+            self.instant(role, f"what {event.path} sets", values)
+            states, sampled = tuple(i for _, i in continuous), tuple(i for _, i in at_ticks)
+        watch = "tick" if event.sampled else "state" if event.condition is not None else "time"
+        return LoweredTransition(number_, watch, event.at_once, role, states, sampled, self.goes(event), event.stop)
+
+    def place(self, variable: Variable, order: int) -> tuple[str, int]:
+        """Whether it is a continuous or a sampled state, and which."""
+        if variable.clock is not None:
+            return "z", self.timing.sampled.index(variable)
+        return "x", self.timing.states.index((variable, order))
+
+    def goes(self, event: Event) -> tuple[int, int] | None:
+        if event.go is None:
+            return None
+        automaton, mode = event.go
+        return self.whole.automata.index(automaton), automaton.modes.index(mode)
+
+    def conditions(self) -> None:
+        """Margins of what is watched between ticks and at them; and the alarms."""
+        watched = [e for e in self.system.events if e.condition is not None]
+        for role, doc, sampled in (
+            ("margins", "positive where an event's condition holds", False),
+            ("tests", "the same for events that are looked at at ticks", True),
+        ):
+            events = [e for e in watched if e.sampled == sampled]
+            if events:
+                found = [e.condition for e in events if e.condition is not None]
+                self.instant(role, doc, tuple(margin(self.translator.scoped(c)) for c in found))
+        timed = [self.alarm(e) for e in self.system.events if e.condition is None]
+        if timed:
+            doc = "first time, period and last time of each event that a clock sets off"
+            self.function("alarms", doc, ("fixed",), tuple(timed))
+
+    def alarm(self, event: Event) -> tuple[Expr, Expr, Expr]:
+        if event.at is not None:
+            return self.translator.scoped(event.at), ZERO, INFINITY
+        run = self.system.run
+        assert event.every is not None and run is not None
+        first = self.translator.scoped(event.start) if event.start else number(run.start)
+        last = self.translator.scoped(event.until) if event.until else INFINITY
+        return first, self.translator.scoped(event.every), last
+
+
+# ---------------------------------------------------------------- what has not been set yet
+
+
+def _unset(system: System, combinations: Sequence[Configuration]) -> list[frozenset[Variable]]:
+    """For each combination the states that no way into it has given a value."""
+    initial = {r.what for e in system.equations if e.kind == "initial" for r in (*reads(e.left), *reads(e.right))}
+    bare = frozenset(v for v in system.variables if v.kind == "state" and v.value is None and v not in initial)
+    found: dict[int, frozenset[Variable]] = {0: bare}
+    waiting = [0]
+    while waiting:
+        i = waiting.pop()
+        for event in system.events:
+            if event.go is None or not rules(event.during, combinations[i]):
+                continue
+            after = {**combinations[i], event.go[0]: event.go[1]}
+            j = next(k for k, c in enumerate(combinations) if dict(c) == after)
+            left = found[i] - {a.target for a in event.assignments}
+            both = left if j not in found else found[j] & left
+            if j not in found or both != found[j]:
+                found[j] = both
+                waiting.append(j)
+    return [found.get(i, frozenset()) for i in range(len(combinations))]
