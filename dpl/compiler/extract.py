@@ -152,6 +152,13 @@ def _within(scope: Scope, root: Scope) -> bool:
 
 def _cut(system: System, root: Scope) -> System:
     """The block's own equations, and the values of outside names that they read; none for its inputs."""
+    assert isinstance(root.item, syntax.Model)
+    happens = [(e.span, "events") for e in system.events if _within(e.scope, root)]
+    happens += [(a.spans[0], "modes") for a in system.automata if _within(a.scope, root)]
+    if happens:
+        span, what = happens[0]
+        message = f"`{root.item.name}` has {what}, which an exported function cannot have yet"
+        raise CompileError([Diagnostic("not-supported", message, Label(span, "one of them"))])
     inputs = set(_inputs(system, root))
     own: list[Equation] = []
     outside: dict[Variable, Equation] = {}
@@ -173,7 +180,6 @@ def _cut(system: System, root: Scope) -> System:
                 waiting += [outside[read.what].right] if read.what in outside else []
     variables = [v for v in system.variables if v in met or _within(v.scope, root)]
     needed = [e for v, e in outside.items() if v in met]
-    assert isinstance(root.item, syntax.Model)
     return System(
         root.item.name, root.item.doc, root.item, root, variables, equations=[*needed, *own], time=system.time
     )

@@ -51,10 +51,10 @@ def beginning(causal: CausalSystem, timing: Timing) -> Beginning:
     defaults: list[str] = []
     for variable, order in (*timing.states, *((v, 0) for v in timing.sampled)):
         if (variable, order) not in wanted:
-            start = _literal(variable, order)
-            if start is None and variable.value is None:
+            if variable.value is None and (variable, 0) not in wanted:
                 relations.append(_not_yet(variable, order, causal))
                 continue
+            start = _literal(variable, order)
             relations.append(_given(start, causal) if start else _computed(variable, causal))
             starts += [start] if start else []
             if order > 0:
@@ -116,7 +116,7 @@ def _computed(variable: Variable, causal: CausalSystem) -> Relation:
 def _literal(variable: Variable, order: int) -> Start | None:
     path = variable.path + "'" * order
     if order > 0:
-        return Start(path, variable, order, 0.0) if variable.value is not None else None
+        return Start(path, variable, order, 0.0)
     value = literal_value(variable.value) if variable.value is not None else None
     return None if value is None else Start(path, variable, 0, value)
 
