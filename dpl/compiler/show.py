@@ -49,7 +49,7 @@ def _node(node: syntax.Node | syntax.File, label: str) -> Iterator[str]:
     below: list[str] = []
     for field in fields(node):
         value: object = getattr(node, field.name)
-        if field.name in ("span", "source") or field.name.endswith("_span") or value in (None, (), False):
+        if field.name in ("span", "source") or field.name.endswith(("_span", "_spans")) or value in (None, (), False):
             continue
         children = _children(value)
         if children is None:

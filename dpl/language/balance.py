@@ -6,14 +6,15 @@ Works on the AST alone, so that `dpl check` needs no algebra.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
-from dpl.language import syntax
+from dpl.language import modes, syntax
 from dpl.language.depend import Read, reads
 from dpl.language.diagnostics import Diagnostic, Label
 from dpl.language.graph import components, cycle, match
-from dpl.language.model import Equation, Scoped, System, Variable
+from dpl.language.model import Equation, Lagrangian, Scoped, System, Variable
+from dpl.language.modes import Configuration, configurations, configured, overlap, rules
 
 MOST_PRIMES = 20
 
@@ -23,19 +24,47 @@ Unknown = tuple[Variable, int]
 
 @dataclass
 class Structure:
-    """The unknowns of a system and the equations that determine them."""
+    """The unknowns of a system and the equations that determine them.
+
+    Of a system with modes, `within` gives the structure in one configuration; that of the whole holds the equations of
+    all modes, and its `matching` only one of the equations that determine an unknown: `givers` has them all.
+    """
 
     system: System
-    _known: dict[int, frozenset[Unknown]] = field(default_factory=dict[int, frozenset[Unknown]])
+    whole: Structure | None = None
+    """Of a system in one of its configurations: the structure of the whole, whose orders hold here too"""
+
+    def within(self, configuration: Configuration) -> Structure:
+        """The structure in one configuration."""
+        return Structure(configured(self.system, configuration), self)
+
+    @cached_property
+    def configurations(self) -> tuple[Structure, ...]:
+        """The structure in each configuration, the one where a run begins first; itself where there are no modes."""
+        if not self.modal:
+            return (self,)
+        return tuple(map(self.within, configurations(self.system)))
+
+    @property
+    def modal(self) -> bool:
+        """Whether this is the whole of a system with modes."""
+        return bool(self.system.automata) and not self.system.configuration
 
     @cached_property
     def orders(self) -> dict[Variable, int]:
-        """The order of each continuous state: the highest derivative in any equation, at least 1."""
+        """The order of each continuous state: the highest derivative in any equation, at least 1; of a Lagrangian's 2.
+
+        It is the same in all modes.
+        """
+        if self.whole is not None:
+            return self.whole.orders
         found = {v: 1 for v in self.system.variables if v.kind == "state" and v.clock is None}
         for equation in self.equations:
             for variable, order in self.derivatives(equation):
                 if variable in found:
                     found[variable] = max(found[variable], order)
+        for lagrangian in self.system.lagrangians:
+            found |= {q: max(found[q], 2) for q in lagrangian.coordinates}
         return found
 
     def derivatives(self, equation: Equation) -> set[Unknown]:
@@ -46,16 +75,68 @@ class Structure:
             what, order = waiting.pop()
             if isinstance(what, Variable) and (what, order) not in seen and order <= MOST_PRIMES:
                 seen.add((what, order))
-                if order and what.value is not None and what.kind in ("let", "output", "input"):
-                    waiting += [(r.what, r.order + order) for r in reads(what.value)]
+                if order:
+                    waiting += [(r.what, r.order + order) for value in self.values(what) for r in reads(value)]
         return seen
+
+    def values(self, variable: Variable) -> list[Scoped]:
+        """What the text says that a name equals: one value, or one in each of the modes that declare it."""
+        if variable.kind not in ("let", "output", "input"):
+            return []
+        return [variable.value] if variable.value is not None else self._by_mode.get(variable, [])
+
+    @cached_property
+    def _by_mode(self) -> dict[Variable, list[Scoped]]:
+        found: dict[Variable, list[Scoped]] = {}
+        for equation in self.equations:
+            if equation.target is not None:
+                found.setdefault(equation.target, []).append(equation.right)
+        return found
+
+    # ------------------------------------------------------------ unknowns
 
     @cached_property
     def unknowns(self) -> list[Unknown]:
-        """What equations must determine: highest derivatives, and names without a value."""
-        result: list[Unknown] = [(v, n) for v, n in self.orders.items()]
-        result += [(v, 0) for v in self.system.variables if v.kind in ("let", "output") and v.value is None]
-        return result
+        """What equations must determine: highest derivatives of what moves, and names without a value."""
+        states = [(v, n) for v, n in self.orders.items() if v not in self.held]
+        return [*states, *self.names, *((c.force, 0) for c in self.system.constraints)]
+
+    @cached_property
+    def names(self) -> list[Unknown]:
+        """The `let`s and `output`s without a value that rule here, energies and forces of constraints aside."""
+        kinds, configuration = ("let", "output"), self.system.configuration
+        open_ = [v for v in self.system.variables if v.kind in kinds and v.value is None and v.energy is None]
+        return [(v, 0) for v in open_ if not is_force(v) and (not configuration or rules(v.during, configuration))]
+
+    @cached_property
+    def held(self) -> tuple[Variable, ...]:
+        """The continuous states that hold their values here: those that nothing moves, if events or modes may."""
+        return tuple(v for v in self.orders if v not in self.moved) if self.system.hybrid else ()
+
+    @cached_property
+    def moved(self) -> frozenset[Variable]:
+        """The continuous states that an equation or a Lagrangian moves, here or in any of the modes."""
+        if self.modal:
+            return frozenset[Variable]().union(*(s.moved for s in self.configurations))
+        matched = (v for v, n in self.matching if self.orders.get(v) == n)
+        return frozenset((*matched, *(q for found in self.coordinates.values() for q in found)))
+
+    @cached_property
+    def coordinates(self) -> dict[Lagrangian, tuple[Variable, ...]]:
+        """The states that each Lagrangian moves: those of its coordinates that no equation does."""
+        matching = {} if self.modal else self.matching
+        return {
+            lagrangian: tuple(q for q in lagrangian.coordinates if (q, self.orders[q]) not in matching)
+            for lagrangian in self.system.lagrangians
+        }
+
+    @cached_property
+    def idle(self) -> frozenset[Variable]:
+        """The forces of constraints that do not rule here: they are 0."""
+        ruling = {c.force for c in self.system.constraints}
+        return frozenset(v for v in self.system.variables if is_force(v) and v not in ruling)
+
+    # ------------------------------------------------------------ matching
 
     @cached_property
     def equations(self) -> list[Equation]:
@@ -63,14 +144,33 @@ class Structure:
 
     @cached_property
     def matching(self) -> dict[Unknown, Equation]:
+        if self.modal:
+            return {unknown: equations[0] for unknown, equations in self.givers.items()}
         return match(self.equations, self.candidates)
 
+    @cached_property
+    def givers(self) -> dict[Unknown, list[Equation]]:
+        """The equations that determine each unknown, in one mode or another."""
+        found: dict[Unknown, dict[int, Equation]] = {}
+        for structure in self.configurations:
+            for unknown, equation in structure.matching.items():
+                found.setdefault(unknown, {})[id(equation)] = equation
+        return {unknown: list(equations.values()) for unknown, equations in found.items()}
+
     def candidates(self, equation: Equation) -> list[Unknown]:
-        """The unknowns that an equation could determine; what stands alone on its left side comes first."""
+        """The unknowns that an equation could determine; what stands alone on its left side comes first.
+
+        Where states may be moved otherwise, or hold, names come before derivatives.
+        """
         found = self.reach(equation.left) | self.reach(equation.right)
         alone = self.alone(equation)
-        mine = [u for u in self.unknowns if u in found and u[0].clock == equation.clock]
-        return sorted(mine, key=lambda u: u != alone)
+        late = self.system.hybrid or bool(self.system.lagrangians)
+        mine = [u for u in self._possible if u in found and u[0].clock == equation.clock]
+        return sorted(mine, key=lambda u: (u != alone, late and u[0] in self.orders))
+
+    @cached_property
+    def _possible(self) -> dict[Unknown, None]:
+        return dict.fromkeys((*self.orders.items(), *self.names))
 
     def alone(self, equation: Equation) -> Unknown | None:
         order, expr = 0, equation.left.expr
@@ -86,42 +186,60 @@ class Structure:
         found: set[Unknown] = set()
         waiting = [(r.what, r.order) for r in reads(value)]
         seen: set[tuple[object, int]] = set()
-        unknowns = set(self.unknowns)
         while waiting:
             what, order = waiting.pop()
             if (what, order) in seen or not isinstance(what, Variable):
                 continue
             seen.add((what, order))
-            if (what, order) in unknowns:
+            if (what, order) in self._possible:
                 found.add((what, order))
-            elif what.value is not None and what.kind in ("let", "output", "input"):
-                waiting += [(r.what, r.order + order) for r in reads(what.value)]
+            else:
+                waiting += [(r.what, r.order + order) for v in self.values(what) for r in reads(v)]
         return frozenset(found)
+
+
+def is_force(variable: Variable) -> bool:
+    """Whether the variable is the force of a constraint."""
+    return isinstance(variable.scope.item, syntax.Constraint)
 
 
 def check_balance(system: System, problems: list[Diagnostic]) -> None:
     """Every unknown has its equation, every state its start and its motion; no tick waits for itself."""
     structure = Structure(system)
-    _complete(structure, problems)
+    for configuration in structure.configurations:
+        _complete(configuration, problems)
+    _moved(structure, problems)
     _starts(structure, problems)
-    _sampled(system, problems)
+    _sampled(structure, problems)
     _static(structure, problems)
 
 
 def _complete(structure: Structure, problems: list[Diagnostic]) -> None:
+    """As many equations as unknowns, in one configuration."""
     matching = structure.matching
-    determined = set(matching)
-    missing = [u for u in structure.unknowns if u not in determined]
-    for variable, _ in missing:
-        problems.append(_missing(variable))
+    mechanical = {q for found in structure.coordinates.values() for q in found}
+    mechanical |= {c.force for c in structure.system.constraints}
+    mode = modes.name(structure.system.configuration)
+    for variable, order in structure.unknowns:
+        if (variable, order) not in matching and variable not in mechanical:
+            problems.append(_missing(variable, mode))
     used = {id(e) for e in matching.values()}
     for equation in structure.equations:
         if id(equation) not in used:
-            problems.append(_surplus(structure, equation))
+            problems.append(_surplus(structure, equation, mode))
 
 
-def _missing(variable: Variable) -> Diagnostic:
+def _moved(structure: Structure, problems: list[Diagnostic]) -> None:
+    """With events and modes: every state is moved in some mode, or assigned."""
+    assigned = {a.target for e in structure.system.events for a in e.assignments}
+    for variable in structure.orders if structure.system.hybrid else ():
+        if variable in structure.held and variable not in assigned:
+            problems.append(_missing(variable, ""))
+
+
+def _missing(variable: Variable, mode: str) -> Diagnostic:
     name = variable.declaration.name
+    during = f" in mode `{mode}`" if mode else ""
     if variable.kind == "state" and variable.clock is not None:
         return Diagnostic(
             "missing-equation",
@@ -138,13 +256,14 @@ def _missing(variable: Variable) -> Diagnostic:
         )
     return Diagnostic(
         "missing-equation",
-        f"no equation determines `{variable.path}`",
-        Label(variable.span, "has no value and no equation"),
+        f"no equation determines `{variable.path}`{during}",
+        Label(variable.span, f"has no value and no equation{' there' if mode else ''}"),
         help=f"write `{variable.kind} {name} = …`, or an equation that holds it",
     )
 
 
-def _surplus(structure: Structure, equation: Equation) -> Diagnostic:
+def _surplus(structure: Structure, equation: Equation, mode: str) -> Diagnostic:
+    during = f" in mode `{mode}`" if mode else ""
     candidates = structure.candidates(equation)
     span = equation.left.span.to(equation.right.span)
     if not candidates:
@@ -159,7 +278,7 @@ def _surplus(structure: Structure, equation: Equation) -> Diagnostic:
             help_text = f"the state of a sampled block moves by `next {known.declaration.name} = …`"
         return Diagnostic(
             "surplus-equation",
-            "this equation holds no unknown that it could determine",
+            f"this equation holds no unknown that it could determine{during}",
             Label(span, "all that it names is known"),
             related=(Label(known.span, "declared here"),) if known else (),
             help=help_text or "unknowns are derivatives of states, and `let`s and `output`s without a value",
@@ -168,7 +287,7 @@ def _surplus(structure: Structure, equation: Equation) -> Diagnostic:
     others = [structure.matching[u] for u in candidates if u in structure.matching]
     return Diagnostic(
         "surplus-equation",
-        f"one equation too many: {names} {'is' if len(candidates) == 1 else 'are'} determined already",
+        f"one equation too many: {names} {'is' if len(candidates) == 1 else 'are'} determined already{during}",
         Label(span, "nothing is left for it to determine"),
         related=tuple(Label(o.left.span.to(o.right.span), "determined here") for o in others[:3]),
     )
@@ -180,7 +299,7 @@ def unknown_text(unknown: Unknown) -> str:
 
 def _starts(structure: Structure, problems: list[Diagnostic]) -> None:
     """Every state starts somewhere: at its value, or where the `initial` equations put it."""
-    system = structure.system
+    system, beginning = structure.system, structure.configurations[0]
     initial = [e for e in system.equations if e.kind == "initial"]
     free = [(v, 0) for v in system.variables if v.kind == "state" and v.value is None]
     lowered = [(v, k) for v, n in structure.orders.items() for k in range(1, n)]
@@ -198,11 +317,12 @@ def _starts(structure: Structure, problems: list[Diagnostic]) -> None:
             seen.add((read.what, read.order))
             if (read.what, read.order) in wanted:
                 found[read.what, read.order] = None
-            deeper = structure.matching.get((read.what, read.order))
+            deeper = beginning.matching.get((read.what, read.order))
             if deeper is not None:
                 waiting += [*reads(deeper.left), *reads(deeper.right)]
-            elif read.what.value is not None and read.what.kind in ("let", "output", "input"):
-                waiting += [Read(r.what, r.order + read.order) for r in reads(read.what.value)]
+            else:
+                values = beginning.values(read.what)
+                waiting += [Read(r.what, r.order + read.order) for v in values for r in reads(v)]
         return sorted(found, key=lambda u: u in lowered)
 
     matched = match(initial, candidates)
@@ -218,7 +338,8 @@ def _starts(structure: Structure, problems: list[Diagnostic]) -> None:
                 )
             )
     for variable, _ in free:
-        if (variable, 0) not in matched:
+        entered = variable in structure.moved and variable not in beginning.moved
+        if (variable, 0) not in matched and not entered:
             name = variable.declaration.name
             problems.append(
                 Diagnostic(
@@ -230,29 +351,33 @@ def _starts(structure: Structure, problems: list[Diagnostic]) -> None:
             )
 
 
-def _sampled(system: System, problems: list[Diagnostic]) -> None:
+def _sampled(structure: Structure, problems: list[Diagnostic]) -> None:
     """Each sampled state has one next value; nothing goes round within a tick."""
-    moves: dict[Variable, Equation] = {}
+    system = structure.system
+    moves: dict[Variable, list[Equation]] = {}
     for equation in system.equations:
         if equation.kind == "next" and equation.target is not None:
-            if equation.target in moves:
+            earlier = moves.setdefault(equation.target, [])
+            rival = next((e for e in earlier if overlap(e.during, equation.during)), None)
+            if rival is not None:
                 problems.append(
                     Diagnostic(
                         "set-twice",
                         f"`{equation.target.path}` is given two next values",
                         Label(equation.left.span.to(equation.right.span), "given again here"),
-                        related=(Label(moves[equation.target].left.span, "first given here"),),
+                        related=(Label(rival.left.span, "first given here"),),
                     )
                 )
-            moves[equation.target] = equation
+            earlier.append(equation)
+    assigned = {a.target for e in system.events for a in e.assignments}
     for variable in system.variables:
-        if variable.kind == "state" and variable.clock is not None and variable not in moves:
-            problems.append(_missing(variable))
+        fixed = variable not in moves and variable not in assigned
+        if variable.kind == "state" and variable.clock is not None and fixed:
+            problems.append(_missing(variable, ""))
 
     def successors(variable: Variable) -> Iterable[Variable]:
-        if variable.value is None or variable.kind not in ("let", "output", "input"):
-            return ()
-        return [r.what for r in reads(variable.value) if isinstance(r.what, Variable) and r.what.kind != "state"]
+        found = (r.what for value in structure.values(variable) for r in reads(value))
+        return [what for what in found if isinstance(what, Variable) and what.kind != "state"]
 
     for component in components(system.variables, successors):
         sampled = any(v.clock is not None for v in component)
@@ -273,14 +398,15 @@ def _sampled(system: System, problems: list[Diagnostic]) -> None:
 def _static(structure: Structure, problems: list[Diagnostic]) -> None:
     """Without a run nothing moves."""
     system = structure.system
-    states = [v for v in system.variables if v.kind == "state"]
-    if system.closed and system.run_item is None and states:
+    states = [Label(v.span, f"`{v.path}` moves") for v in system.variables if v.kind == "state"]
+    events = [Label(e.span, "never happens") for e in system.events]
+    if system.closed and system.run_item is None and (states or events):
         problems.append(
             Diagnostic(
                 "no-run",
-                f"scenario `{system.name}` has states but does not say how long it runs",
+                f"scenario `{system.name}` has {'states' if states else 'events'} but does not say how long it runs",
                 Label(system.item.name_span, "has no `run`"),
-                related=(Label(states[0].span, f"`{states[0].path}` moves"),),
+                related=tuple((states or events)[:1]),
                 help="write `run for 10 [s]`",
             )
         )

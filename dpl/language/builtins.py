@@ -137,6 +137,8 @@ class TimeReduction:
     condition: bool
     smoothness: Smoothness
     doc: str
+    optional: int = 0
+    """How many of the arguments, the last ones, may be left out"""
 
 
 TIME_REDUCTIONS: dict[str, TimeReduction] = {
@@ -154,9 +156,13 @@ TIME_REDUCTIONS: dict[str, TimeReduction] = {
             "settling_time", ("goal", "band"), "time", "record", False, "kink",
             "settling_time(e, goal, band): from when on e stays within band of goal",
         ),
+        TimeReduction(
+            "event_time", ("k",), "time", "event", False, "smooth",
+            "event_time(landing, k): when the event happens for the k-th time, the first if no k is said", optional=1,
+        ),
+        TimeReduction("count", (), "pure", "event", False, "flat", "count(landing): how often the event happens"),
     )
 }  # fmt: skip
-EVENT_REDUCTIONS = ("event_time", "count")
 
 RUN_REDUCTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "mean": ((), "the mean over runs"),

@@ -7,10 +7,10 @@ from fractions import Fraction
 from typing import assert_never
 
 from dpl.language import syntax
-from dpl.language.builtins import EVENT_REDUCTIONS, FUNCTIONS, RUN_REDUCTIONS, TIME_REDUCTIONS, Builtin
+from dpl.language.builtins import FUNCTIONS, RUN_REDUCTIONS, TIME_REDUCTIONS, Builtin
 from dpl.language.constants import BadConstant, NotConstant, constant
-from dpl.language.diagnostics import Label, did_you_mean, unsupported
-from dpl.language.model import Bound, FunctionUse, NetworkUse, Scope, Scoped
+from dpl.language.diagnostics import Label, did_you_mean
+from dpl.language.model import Bound, Event, FunctionUse, NetworkUse, Scope, Scoped, named
 from dpl.language.rules import Rules, Type, derivative_help, has_measure, shape_text
 from dpl.language.units import PURE, Dimension
 
@@ -42,9 +42,6 @@ class Calls(Rules):
     def builtin_call(self, expr: syntax.Call, name: str, scope: Scope) -> Type:
         if self.over_runs and name in RUN_REDUCTIONS and (len(expr.arguments) == 1 or name not in FUNCTIONS):
             return self.run_reduction(expr, name, scope)
-        if name in EVENT_REDUCTIONS:
-            self.problems.append(unsupported(f"`{name}` is", expr.span))
-            return self.open()
         if name in TIME_REDUCTIONS:
             return self.time_reduction(expr, name, scope)
         if name in FUNCTIONS:
@@ -242,10 +239,13 @@ class Calls(Rules):
                 "used here",
                 help="say how long: `run for 10 [s]`",
             )
-        arguments = self.arranged(expr.arguments, ["e", *row.arguments], expr.span, name, 0)
+        arguments = self.arranged(expr.arguments, ["e", *row.arguments], expr.span, name, row.optional)
         if not arguments:
             return self.open()
         value = arguments.pop("e")
+        if row.reads == "event":
+            self.happening(value, arguments.get("k"), name, scope)
+            return Type(self.time) if row.result == "time" else Type()
         outside, self.reductions = self.reductions, False
         if isinstance(value, syntax.Window):
             for bound in (value.start, value.until):
@@ -284,6 +284,23 @@ class Calls(Rules):
                 return Type(self.time)
             case _:
                 assert_never(row.result)
+
+    def happening(self, value: syntax.Expr, number: syntax.Expr | None, name: str, scope: Scope) -> None:
+        """What `event_time` and `count` ask about: an event by its name, and which time of it."""
+        if not isinstance(named(value, scope), Event):
+            known = [e.path for e in self.system.events if e.named]
+            self.report(
+                "not-an-event",
+                f"`{name}` asks about an event, and `{value.span.text}` names none",
+                value.span,
+                "is no event",
+                help=did_you_mean(value.span.text, known)
+                or (f"there are {', '.join(known)}" if known else "name the event: `when landing: h < 0 { … }`"),
+            )
+        if number is not None:
+            which = self.constant(Scoped(number, scope), "which time of an event")
+            if which is not None and (which != int(which) or which < 1):
+                self.report("bad-count", "the times of an event are counted 1, 2, 3, …", number.span, "is none of them")
 
     def window_fits(self, window: syntax.Window, scope: Scope) -> None:
         if window.start is None or window.until is None:

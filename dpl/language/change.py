@@ -8,20 +8,22 @@ from dpl.language.depend import reads
 from dpl.language.model import Scoped, System, Variable
 
 Cause = Variable | str | None
-"""What changes and is read: a variable, or `time`; None for a state, which moves by itself"""
+"""What changes and is read: a variable, `time`, or the `mode`; None for a state, which moves by itself"""
 
 
 def causes(system: System) -> dict[Variable, Cause]:
-    """The variables that change during a run: all that depend on time, on a state, or on an unknown that does."""
-    owners = Structure(system).matching
+    """The variables that change during a run: all that depend on time, on a state, on a mode, or on an unknown that
+    does."""
+    structure = Structure(system)
     readers: dict[Variable, list[Variable]] = {}
     found: dict[Variable, Cause] = {}
     for variable in system.variables:
         if variable.kind == "state":
             found[variable] = None
             continue
-        equation = owners.get((variable, 0))
-        for source in [*sources(variable), *([equation.left, equation.right] if equation else [])]:
+        if variable.during is not None:
+            found[variable] = "mode"
+        for source in made_of(variable, structure):
             for read in reads(source):
                 if read.what == "time" or read.order > 0:
                     found.setdefault(variable, read.what if isinstance(read.what, Variable) else "time")
@@ -34,6 +36,22 @@ def causes(system: System) -> dict[Variable, Cause]:
             if reader not in found:
                 found[reader] = changing
                 waiting.append(reader)
+    return found
+
+
+def made_of(variable: Variable, structure: Structure) -> list[Scoped]:
+    """All that the text says a variable follows from: its own value, the equations that determine it in any mode, and
+    of energies and forces what they come from."""
+    system = structure.system
+    found = sources(variable)
+    for equation in structure.givers.get((variable, 0), ()):
+        found += [equation.left, equation.right]
+    if variable.energy is not None:
+        found += [m.value for m in system.lagrangians if m.scope is variable.scope]
+    for constraint in system.constraints:
+        if constraint.force is variable:
+            found += [constraint.left, constraint.right]
+            found += [m.value for m in system.lagrangians if m.scope is constraint.scope]
     return found
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from dpl.language import syntax
 from dpl.language.balance import Structure, check_balance
 from dpl.language.builtins import DISTRIBUTIONS
-from dpl.language.change import sources, varying
+from dpl.language.change import made_of, varying
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
 from dpl.language.depend import reads
 from dpl.language.diagnostics import Diagnostic, Label
+from dpl.language.hybrid import check_hybrid, event_sources
+from dpl.language.mechanics import check_mechanics
 from dpl.language.model import Measure, NetworkUse, Scoped, System, TaskUse, Variable
 from dpl.language.rules import upside_down
 from dpl.language.settings import bound_of, value_of
@@ -20,6 +22,8 @@ from dpl.language.settings import bound_of, value_of
 def check_system(system: System, problems: list[Diagnostic]) -> None:
     """Every problem of one system beyond names and units."""
     check_balance(system, problems)
+    check_mechanics(system, problems)
+    check_hybrid(system, problems)
     _ranges(system, problems)
     _constants(system, problems)
 
@@ -245,6 +249,26 @@ def freed_paths(variable: Variable) -> list[str]:
     return [f"{variable.path}.{port.name}" for port in variable.record.outputs]
 
 
+def _behind(system: System, given: set[Variable]) -> dict[object, list[Scoped]]:
+    """What every variable and event follows from, in any mode and over the whole run."""
+    structure = Structure(system)
+    found: dict[object, list[Scoped]] = {v: made_of(v, structure) for v in system.variables if v not in given}
+    for (variable, order), equations in structure.givers.items():
+        if order:
+            found.setdefault(variable, []).extend(side for e in equations for side in (e.left, e.right))
+    for equation in system.equations:
+        if equation.kind in ("next", "initial"):
+            targets = [equation.target] if equation.target else [r.what for r in reads(equation.left)]
+            for target in targets:
+                found.setdefault(target, []).extend((equation.left, equation.right))
+    for lagrangian in system.lagrangians:
+        for q in lagrangian.coordinates:
+            found.setdefault(q, []).append(lagrangian.value)
+    for side, value in event_sources(system):
+        found.setdefault(side, []).append(value)
+    return found
+
+
 def _reached(system: System, measures: list[Measure], varied: set[str]) -> tuple[set[str], set[str]]:
     """The paths that the measures depend on at all, and those they depend on with a derivative.
 
@@ -252,14 +276,7 @@ def _reached(system: System, measures: list[Measure], varied: set[str]) -> tuple
     """
     freed = {path: f.variable for path, f in system.freed.items()}
     given = {v for v in freed.values() if varied.issuperset(freed_paths(v))}
-    made_of: dict[object, list[Scoped]] = {v: sources(v) for v in system.variables if v not in given}
-    for (variable, _), equation in Structure(system).matching.items():
-        made_of.setdefault(variable, []).extend((equation.left, equation.right))
-    for equation in system.equations:
-        if equation.kind in ("next", "initial"):
-            targets = [equation.target] if equation.target else [r.what for r in reads(equation.left)]
-            for target in targets:
-                made_of.setdefault(target, []).extend((equation.left, equation.right))
+    behind = _behind(system, given)
     reached: dict[object, bool] = {}
     waiting: list[tuple[object, bool]] = [(m, True) for m in measures]
     while waiting:
@@ -267,7 +284,7 @@ def _reached(system: System, measures: list[Measure], varied: set[str]) -> tuple
         if node in reached and (reached[node] or not smooth):
             continue
         reached[node] = smooth
-        values = [Scoped(node.item.value, node.scope)] if isinstance(node, Measure) else made_of.get(node, [])
+        values = [Scoped(node.item.value, node.scope)] if isinstance(node, Measure) else behind.get(node, [])
         for value in values:
             waiting += [(r.what, smooth and not r.flat) for r in reads(value)]
     nodes: dict[str, bool] = {}

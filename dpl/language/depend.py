@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
 from dpl.language.calls import function_scope
-from dpl.language.model import Bound, FunctionUse, Measure, NetworkUse, Scope, Scoped, Variable, target_of
+from dpl.language.model import Bound, Event, FunctionUse, Measure, NetworkUse, Scope, Scoped, Variable, named
 
 
 @dataclass(frozen=True)
 class Read:
     """`order` derivatives of `what` are read; `reduced`: inside a reduction over time."""
 
-    what: Variable | NetworkUse | Measure | str
+    what: Variable | NetworkUse | Measure | Event | str
     order: int = 0
     flat: bool = False
     reduced: bool = False
@@ -44,16 +44,16 @@ def _reads(expr: syntax.Expr, scope: Scope, order: int, flat: bool, reduced: boo
                         return
                     seen.add(key)
                     yield from _reads(value.expr, value.scope, order, flat, reduced, seen)
-                case Variable() | Measure():
+                case Variable() | Measure() | Event():
                     yield Read(found, order, flat, reduced)
                 case None if name == "time":
                     yield Read("time", order, flat, reduced)
                 case _:
                     pass
         case syntax.Member(inner):
-            variable = target_of(expr, scope)
-            if variable is not None:
-                yield Read(variable, order, flat, reduced)
+            found = named(expr, scope)
+            if isinstance(found, Variable | Event):
+                yield Read(found, order, flat, reduced)
             else:
                 yield from _reads(inner, scope, order, flat, reduced, seen)
         case syntax.Prime(operand):

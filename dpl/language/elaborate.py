@@ -14,10 +14,14 @@ from typing import assert_never
 from dpl.language import syntax
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
 from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean, unsupported, with_article
+from dpl.language.dynamics import Dynamics
 from dpl.language.inherit import bodies
 from dpl.language.model import (
+    Binding,
     Clock,
+    During,
     Equation,
+    Event,
     FunctionUse,
     Measure,
     NetworkUse,
@@ -41,12 +45,12 @@ def elaborate(item: syntax.Scenario | syntax.Model, space: Namespace, problems: 
 
 
 @dataclass
-class _Elaborator:
-    item: syntax.Scenario | syntax.Model
-    problems: list[Diagnostic]
+class _Elaborator(Dynamics):
     files: dict[int, Scope] = field(default_factory=dict[int, Scope])
     wirings: list[tuple[Scope, syntax.Part, Scope]] = field(default_factory=list["tuple[Scope, syntax.Part, Scope]"])
-    statements: list[tuple[Scope, syntax.Statement]] = field(default_factory=list["tuple[Scope, syntax.Statement]"])
+    statements: list[tuple[Scope, syntax.Statement, During | None]] = field(
+        default_factory=list["tuple[Scope, syntax.Statement, During | None]"]
+    )
     building: tuple[str, ...] = ()
     misbuilt: list[Scope] = field(default_factory=list[Scope])
     """Parts with a wrong argument: what they lack is not said as well"""
@@ -59,15 +63,19 @@ class _Elaborator:
         if isinstance(item, syntax.Model):
             root.clock = self.clock(item.every, root)
         inherited, own = bodies(item, space, self.problems)
-        self.declare(root, inherited, space)
-        self.declare(root, own, space)
+        self.declare(root, inherited, space, None)
+        self.declare(root, own, space, None)
+        self.finished.append(root)
+        self.energies()
         for variable in self.system.variables:
             self.complete(variable)
         for outer, part, child in self.wirings:
             for argument in part.arguments:
                 self.construct(argument, outer, child, part)
-        for scope, statement in self.statements:
-            self.state(scope, statement, overrides=statement in own and bool(inherited))
+        for scope, statement, during in self.statements:
+            self.state(scope, statement, during, overrides=statement in own and bool(inherited))
+        self.settle_events()
+        self.check_mechanics()
         for variable in self.system.variables:
             self.define(variable)
         return self.system
@@ -118,14 +126,14 @@ class _Elaborator:
             self.define(variable)
         return scope
 
-    def declare(self, scope: Scope, body: list[syntax.Statement], space: Namespace) -> None:
+    def declare(self, scope: Scope, body: list[syntax.Statement], space: Namespace, during: During | None) -> None:
         """Give every declared name of a block its meaning; keep the other statements for later."""
         for statement in body:
             match statement:
                 case syntax.Declaration():
                     if statement.kind == "noise":
                         self.problems.append(unsupported("`noise` is", statement.span))
-                    self.system.variables.append(self.variable(statement, scope))
+                    self.declared(statement, scope, during)
                 case syntax.Network():
                     use = NetworkUse(scope.join(statement.name), statement, scope)
                     self.bind(scope, statement.name, statement.name_span, use)
@@ -141,13 +149,22 @@ class _Elaborator:
                     self.bind(scope, statement.name, statement.name_span, measure)
                     self.system.measures.append(measure)
                 case syntax.Part():
+                    if during is not None:
+                        way_out = "declare it outside the modes: a part is there all the time"
+                        self.misplaced("a part belongs in a block, not in one of its modes", statement.span, way_out)
                     self.part(statement, scope, space)
+                case syntax.Mode():
+                    self.mode(statement, scope, space, during)
+                case syntax.When() | syntax.Timed():
+                    self.event(statement, scope, during)
+                case syntax.Lagrangian():
+                    self.lagrangian(statement, scope, during)
+                case syntax.Constraint():
+                    self.constraint(statement, scope, during)
                 case _:
-                    self.statements.append((scope, statement))
+                    self.statements.append((scope, statement, during))
 
-    def bind(
-        self, scope: Scope, name: str, span: Span, binding: Variable | NetworkUse | FunctionUse | Measure | Scope
-    ) -> None:
+    def bind(self, scope: Scope, name: str, span: Span, binding: Binding | Scope) -> None:
         if name in scope.names:
             self.problems.append(duplicate_name(name, span, _span_of(scope.names[name])))
         scope.names[name] = binding
@@ -196,9 +213,6 @@ class _Elaborator:
                 )
             )
 
-    def misplaced(self, message: str, span: Span) -> None:
-        self.problems.append(Diagnostic("misplaced", message, Label(span, "stands here")))
-
     # ------------------------------------------------------------ parts and wiring
 
     def part(self, item: syntax.Part, scope: Scope, space: Namespace) -> None:
@@ -240,8 +254,9 @@ class _Elaborator:
         self.bind(scope, item.name, item.name_span, child)
         self.system.parts.append(child)
         outside, self.building = self.building, (*self.building, item.model)
-        self.declare(child, list(model.body), home)
+        self.declare(child, list(model.body), home, None)
         self.building = outside
+        self.finished.append(child)
         self.wirings.append((scope, item, child))
 
     def stub(self, item: syntax.Part, scope: Scope) -> None:
@@ -348,7 +363,7 @@ class _Elaborator:
                     message = f"an array holds at most {MOST_CELLS:,} numbers"
                     self.problems.append(Diagnostic("bad-size", message, Label(expr.span, "makes it larger")))
         variable.shape = tuple(sizes)
-        if item.value is not None:
+        if item.value is not None and not self.several(variable):
             variable.value = Scoped(item.value, variable.scope, variable.unit)
 
     def define(self, variable: Variable) -> None:
@@ -361,51 +376,55 @@ class _Elaborator:
         bound = variable.kind == "param" and value is not None and variable.wired is not None
         if bound and value is not None and not _is_constant(value):
             variable.kind = "let"
+        if self.several(variable):
+            self.system.equations += self.values_by_mode(variable)
         if value is None or variable.kind in ("param", "given", "state"):
             return
         left = Scoped(syntax.Name(variable.declaration.name, span=variable.span), variable.scope)
-        self.system.equations.append(Equation("definition", left, value, variable.clock, variable))
+        during = variable.during
+        self.system.equations.append(Equation("definition", left, value, variable.clock, variable, during))
 
-    def state(self, scope: Scope, statement: syntax.Statement, *, overrides: bool) -> None:
+    def state(self, scope: Scope, statement: syntax.Statement, during: During | None, *, overrides: bool) -> None:
         """A statement that declares nothing."""
         match statement:
             case syntax.Equation(left, right, indices):
                 if indices:
                     self.problems.append(unsupported("an equation `for` each index is", indices[0].span))
                 else:
-                    self.equation(scope, left, right, statement, overrides=overrides)
+                    self.equation(scope, left, right, statement, during, overrides=overrides)
             case syntax.Next(target, value, indices):
                 if indices:
                     self.problems.append(unsupported("`next` `for` each index is", indices[0].span))
                 else:
-                    self.next(scope, target, value, statement)
+                    self.next(scope, target, value, statement, during)
             case syntax.Run():
                 self.run(scope, statement)
             case syntax.GivenRow():
                 self.problems.append(unsupported("`given … from` is", statement.span))
             case syntax.Table():
                 self.problems.append(unsupported("a `table` is", statement.name_span))
-            case syntax.Lagrangian():
-                self.problems.append(unsupported("`lagrangian` is", statement.span))
             case syntax.Applied():
-                self.problems.append(unsupported("`applied` is", statement.span))
-            case syntax.Constraint():
-                self.problems.append(unsupported("`constraint` is", statement.span))
-            case syntax.When():
-                self.problems.append(unsupported("an event (`when`) is", statement.span))
-            case syntax.Timed():
-                self.problems.append(unsupported("a timed event is", statement.span))
-            case syntax.Mode():
-                self.problems.append(unsupported("a `mode` is", statement.span))
+                self.applied(statement, scope, during)
             case syntax.Observe():
                 self.problems.append(unsupported("`observe` is", statement.span))
-            case syntax.Declaration() | syntax.Function() | syntax.Network() | syntax.Part() | syntax.Measure():
+            case (
+                syntax.Declaration()
+                | syntax.Function()
+                | syntax.Network()
+                | syntax.Part()
+                | syntax.Measure()
+                | syntax.Mode()
+                | syntax.When()
+                | syntax.Timed()
+                | syntax.Lagrangian()
+                | syntax.Constraint()
+            ):
                 raise AssertionError("a declaration among the statements: a bug in DPL")
             case _:
                 assert_never(statement)
 
     def run(self, scope: Scope, statement: syntax.Run) -> None:
-        runs = [s for where, s in self.statements if isinstance(s, syntax.Run) and where is scope]
+        runs = [s for where, s, _ in self.statements if isinstance(s, syntax.Run) and where is scope]
         if not isinstance(scope.item, syntax.Scenario):
             self.misplaced("`run` belongs in a scenario", statement.span)
         elif runs[0] is not statement:
@@ -419,9 +438,18 @@ class _Elaborator:
             )
         else:
             self.system.run_item = statement
+            if statement.until is not None and not isinstance(statement.until, syntax.Stop):
+                self.run_until(statement.until, scope)
 
     def equation(
-        self, scope: Scope, left: syntax.Expr, right: syntax.Expr, statement: syntax.Equation, *, overrides: bool
+        self,
+        scope: Scope,
+        left: syntax.Expr,
+        right: syntax.Expr,
+        statement: syntax.Equation,
+        during: During | None,
+        *,
+        overrides: bool,
     ) -> None:
         if isinstance(left, syntax.Call) and left.function == syntax.Name("initial", span=left.span):
             inner = [a.value for a in left.arguments]
@@ -430,22 +458,29 @@ class _Elaborator:
                     Diagnostic("wrong-arguments", "`initial(…)` takes one expression", Label(left.span, "called here"))
                 )
                 return
+            if during is not None:
+                self.misplaced("a run starts once: `initial` stands outside the modes", statement.span)
             self.system.equations.append(Equation("initial", Scoped(inner[0], scope), Scoped(right, scope), None))
             return
         target = target_of(left, scope)
         outer = isinstance(left, syntax.Member)
         settable = ("param", "const", "state") if overrides else ("param", "const")
         if target and (target.kind == "input" or (outer and target.kind in settable)):
-            if target.kind == "const":
+            if during is not None:
+                way_out = f"write `{target.declaration.name} = …` outside the modes, of a `let` that the modes declare"
+                self.misplaced(f"`{target.path}` is set once for all modes", statement.span, way_out)
+            elif target.kind == "const":
                 self.problems.append(not_settable(target, left.span))
             else:
                 unit = target.unit if target.kind in ("param", "state") else None
                 self.set(target, Scoped(right, scope, unit), statement.span, overrides=overrides)
             return
-        equation = Equation("equation", Scoped(left, scope), Scoped(right, scope), scope.clock)
+        equation = Equation("equation", Scoped(left, scope), Scoped(right, scope), scope.clock, None, during)
         self.system.equations.append(equation)
 
-    def next(self, scope: Scope, target: syntax.Expr, value: syntax.Expr, statement: syntax.Next) -> None:
+    def next(
+        self, scope: Scope, target: syntax.Expr, value: syntax.Expr, statement: syntax.Next, during: During | None
+    ) -> None:
         variable = target_of(target, scope)
         if variable is None or variable.kind != "state":
             self.problems.append(
@@ -467,7 +502,7 @@ class _Elaborator:
             )
         else:
             left, right = Scoped(target, scope), Scoped(value, scope)
-            self.system.equations.append(Equation("next", left, right, variable.clock, variable))
+            self.system.equations.append(Equation("next", left, right, variable.clock, variable, during))
 
 
 def _is_constant(value: Scoped) -> bool:
@@ -512,6 +547,8 @@ def _span_of(binding: object) -> Span:
             return binding.span
         case NetworkUse() | FunctionUse() | Measure():
             return binding.item.name_span
+        case Event():
+            return (isinstance(binding.item, syntax.When) and binding.item.name_span) or binding.span
         case Scope(span=Span() as span):
             return span
         case syntax.Model() | syntax.Scenario() | syntax.Task():

@@ -11,7 +11,18 @@ from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
 from dpl.language.calls import Calls
 from dpl.language.constants import BadConstant, NotConstant, constant, division_by_zero
 from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean, unsupported
-from dpl.language.model import Bound, FunctionUse, Measure, NetworkUse, Scope, Scoped, Variable, part_of, target_of
+from dpl.language.model import (
+    Bound,
+    Event,
+    FunctionUse,
+    Measure,
+    NetworkUse,
+    Scope,
+    Scoped,
+    Variable,
+    part_of,
+    target_of,
+)
 from dpl.language.rules import Type, shape_text, unknown_name, upside_down
 from dpl.language.units import PURE, read_unit
 
@@ -113,6 +124,15 @@ class Expressions(Calls):
                 return Type(found.dimension)
             case None:
                 return self.predeclared(expr, scope)
+            case Event():
+                self.report_event(expr)
+            case Scope(item=syntax.Constraint()):
+                self.report(
+                    "part-as-value",
+                    f"`{expr.id}` is a constraint; the force that keeps it is `{expr.id}.force`",
+                    expr.span,
+                    "used here",
+                )
             case Scope():
                 self.report(
                     "part-as-value",
@@ -129,6 +149,16 @@ class Expressions(Calls):
             case _:
                 assert_never(found)
         return self.open()
+
+    def report_event(self, expr: syntax.Expr) -> None:
+        name = expr.span.text
+        self.report(
+            "event-as-value",
+            f"`{name}` is an event, which has no value",
+            expr.span,
+            "used here",
+            help=f"a loss or metric may ask `event_time({name})` or `count({name})`",
+        )
 
     def predeclared(self, expr: syntax.Name, scope: Scope) -> Type:
         match expr.id:
@@ -267,7 +297,9 @@ class Expressions(Calls):
         found = holder.names.get(expr.name)
         if isinstance(found, Variable):
             return self.type_of(found)
-        if found is None:
+        if isinstance(found, Event):
+            self.report_event(expr)
+        elif found is None:
             if holder.names or isinstance(holder.item, syntax.Model):
                 self.report(
                     "unknown-member",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from dpl.language import syntax, words
@@ -18,7 +18,10 @@ from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
 from dpl.language.expressions import Expressions
 from dpl.language.model import (
     Bound,
+    Equation,
+    Event,
     FunctionUse,
+    Lagrangian,
     Measure,
     NetworkOptions,
     NetworkUse,
@@ -38,9 +41,15 @@ from dpl.language.units import PURE, Dimension, Unit, read_unit
 class Inference(Expressions):
     """The walk over one system."""
 
+    by_mode: dict[Variable, list[Equation]] = field(default_factory=dict[Variable, "list[Equation]"])
+    """What a `let` that several modes declare equals in each"""
+
     def run(self, *, everything: bool = False) -> None:
         """Infer the whole system; with `everything`, what stands at file level too, used or not."""
         system = self.system
+        for equation in system.equations:
+            if equation.kind == "equation" and equation.target is not None:
+                self.by_mode.setdefault(equation.target, []).append(equation)
         file_level = [v for v in _file_variables(system) if v not in system.variables]
         for variable in (*system.variables, *file_level):
             variable.dimension = variable.unit.dimension if variable.unit else self.unifier.fresh()
@@ -51,12 +60,13 @@ class Inference(Expressions):
         for equation in system.equations:
             if equation.target in file_level and equation.kind == "definition":
                 continue
-            if equation.kind == "definition" and equation.target is not None:
+            if equation.kind in ("definition", "equation") and equation.target is not None:
                 self.type_of(equation.target)
             else:
                 self.equation(equation.left, equation.right)
         for period in system.periods:
-            self.same(self.time, self.infer(period.expr, period.scope).dimension, period.span, period.span, "time")
+            self.time_only(period)
+        self.dynamics()
         with self.reducing():
             for measure in system.measures:
                 self.measure(measure)
@@ -68,6 +78,64 @@ class Inference(Expressions):
                 self.type_of(variable)
         self.keep_used(file_level)
         self.settle()
+
+    def time_only(self, value: Scoped) -> None:
+        self.same(self.time, self.infer(value.expr, value.scope).dimension, value.span, value.span, "time")
+
+    def dynamics(self) -> None:
+        """Lagrangians and events."""
+        system = self.system
+        for lagrangian in system.lagrangians:
+            self.number(lagrangian.value)
+            energy = next((v for v in system.variables if v.energy and v.scope is lagrangian.scope), None)
+            if energy is not None:
+                first = energy.span
+                self.same(energy.dimension, self.unit_of(lagrangian), lagrangian.value.span, first, "energy")
+        for applied in system.applied:
+            lagrangian = next((m for m in system.lagrangians if m.scope is applied.value.scope), None)
+            found = self.number(applied.value)
+            if lagrangian is not None:
+                wanted = self.unit_of(lagrangian) / self.type_of(applied.target).dimension
+                self.same(wanted, found, applied.value.span, lagrangian.span, "applied")
+        for constraint in system.constraints:
+            self.number(constraint.left)
+            self.number(constraint.right)
+            self.equation(constraint.left, constraint.right)
+            lagrangian = next((m for m in system.lagrangians if m.scope is constraint.scope), None)
+            if lagrangian is not None:
+                length = self.infer(constraint.left.expr, constraint.left.scope).dimension
+                self.unifier.unify(constraint.force.dimension, self.unit_of(lagrangian) / length, constraint.span)
+        for event in system.events:
+            self.event(event)
+
+    def unit_of(self, lagrangian: Lagrangian) -> Dimension:
+        return self.infer(lagrangian.value.expr, lagrangian.value.scope).dimension
+
+    def number(self, value: Scoped) -> Dimension:
+        """The dimension of what must be one number."""
+        found = self.infer(value.expr, value.scope)
+        self.number_only(found, value.expr)
+        if found.shape:
+            self.wrongshape_text((), found.shape, value.span)
+        return found.dimension
+
+    def event(self, event: Event) -> None:
+        if event.condition is not None:
+            found = self.infer(event.condition.expr, event.condition.scope)
+            self.truth_only(found, event.condition.expr)
+            if found.shape:
+                self.wrongshape_text((), found.shape, event.condition.span)
+        for time in (event.every, event.start, event.until, event.at):
+            if time is not None:
+                self.time_only(time)
+        for assignment in event.assignments:
+            target, value = assignment.target, assignment.value
+            one, two = self.type_of(target), self.infer(value.expr, value.scope)
+            self.number_only(two, value.expr)
+            if two.shape not in ((), one.shape):
+                self.wrongshape_text(one.shape, two.shape, value.span)
+            wanted = one.dimension / self.time**assignment.order
+            self.same(wanted, two.dimension, value.span, target.span, "assignment")
 
     def functions(self) -> None:
         """The bodies of file-level functions, whatever their arguments are."""
@@ -189,6 +257,8 @@ class Inference(Expressions):
             self.known.add(variable)
             if variable.value is not None and variable.kind != "param":
                 self.definition(variable, variable.value)
+            for equation in self.by_mode.get(variable, ()):
+                self.definition(variable, equation.right)
         return Type(variable.dimension, variable.shape, record=variable.record)
 
     def definition(self, variable: Variable, value: Scoped) -> None:
@@ -204,6 +274,9 @@ class Inference(Expressions):
         self.reductions = outside
         if found.record is not None:
             variable.record = found.record
+            if variable in self.by_mode:
+                way_out = "name one result in each mode, or call the network outside them"
+                self.report("record-in-modes", "modes name one result each", expr.span, "has several", help=way_out)
             if variable.unit is not None:
                 self.report("record-unit", "several results have no one unit", variable.span, "declared with one")
             return

@@ -227,16 +227,15 @@ class Bound:
     value: Scoped
 
 
-Binding = Variable | NetworkUse | FunctionUse | Measure | Bound | syntax.Model | syntax.Scenario | syntax.Task
-"""What a name can mean; parts are `Scope`s."""
-
-
 @dataclass(eq=False)
 class Scope:
-    """The names of one block in one place. `file` holds the file-level names; None in a file's own scope."""
+    """The names of one block in one place. `file` holds the file-level names; None in a file's own scope.
+
+    The names of a constraint are one: its `force`.
+    """
 
     path: str
-    item: syntax.Model | syntax.Scenario | syntax.File | syntax.Function
+    item: syntax.Model | syntax.Scenario | syntax.File | syntax.Function | syntax.Constraint
     file: Scope | None
     clock: Clock | None = None
     span: Span | None = None
@@ -349,9 +348,15 @@ class Event:
     sampled: bool = False
     """Its condition reads only what changes at ticks (and what is fixed): it is tested at ticks"""
     named: bool = False
+    item: syntax.When | syntax.Timed | None = None
+    """The statement; None of what `run until` waits for"""
 
     def __repr__(self) -> str:
         return f"Event({self.path})"
+
+
+Binding = Variable | NetworkUse | FunctionUse | Measure | Event | Bound | syntax.Model | syntax.Scenario | syntax.Task
+"""What a name can mean; parts are `Scope`s."""
 
 
 # ---------------------------------------------------------------- the Lagrangian form
@@ -436,6 +441,8 @@ class System:
     constraints: list[Constraint] = field(default_factory=list["Constraint"])
     run_item: syntax.Run | None = None
     run: RunSettings | None = None
+    configuration: dict[Automaton, str] = field(default_factory=dict[Automaton, str])
+    """The mode that each automaton is in; empty in a whole system, whatever its modes"""
     freed: dict[str, FreeLet] = field(default_factory=dict[str, "FreeLet"])
     """By path, what the tasks of the file free"""
     squares: dict[str, Square] = field(default_factory=dict[str, "Square"])

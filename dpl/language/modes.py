@@ -43,6 +43,20 @@ def rules(during: During | None, configuration: Configuration) -> bool:
     return during is None or configuration[during.automaton] in during.modes
 
 
+def overlap(one: During | None, other: During | None) -> bool:
+    """Whether both may rule at one time."""
+    if one is None or other is None or one.automaton is not other.automaton:
+        return True
+    return bool(one.modes & other.modes)
+
+
+def union(one: During | None, other: During | None) -> During | None:
+    """When one of two of the same block rules."""
+    if one is None or other is None:
+        return None
+    return During(one.automaton, one.modes | other.modes)
+
+
 def configured(system: System, configuration: Configuration) -> System:
     """What rules in one configuration. Variables are those of the whole system: what they are does not depend on it."""
     return replace(
@@ -53,4 +67,5 @@ def configured(system: System, configuration: Configuration) -> System:
         lagrangians=[e for e in system.lagrangians if rules(e.during, configuration)],
         applied=[e for e in system.applied if rules(e.during, configuration)],
         constraints=[e for e in system.constraints if rules(e.during, configuration)],
+        configuration=dict(configuration),
     )

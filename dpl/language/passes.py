@@ -11,6 +11,7 @@ from dpl.language.check import check_measures, check_system, check_task
 from dpl.language.diagnostics import CompileError, Diagnostic
 from dpl.language.elaborate import elaborate
 from dpl.language.infer import Inference
+from dpl.language.mechanics import find_coordinates
 from dpl.language.model import CheckedModel, System, TaskUse
 from dpl.language.parser import parse, read
 from dpl.language.resolve import Namespace, resolve
@@ -98,6 +99,7 @@ def _system(
     inference.run()
     read_run(system, inference)
     if not _errors(found):
+        find_coordinates(system)
         check_system(system, found)
         check_measures(system, found)
     problems += found

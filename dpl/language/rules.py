@@ -233,6 +233,9 @@ _MISMATCH = {
     "argument": "an argument has another unit than declared",
     "list": "the items of a list have different units",
     "time": "this must be a time",
+    "assignment": "a state is assigned a quantity of another unit",
+    "applied": "a generalised force is energy over its coordinate",
+    "energy": "the Lagrangians of one block have different units",
     "straight_through": "value and gradient of `straight_through` have different units",
     "smooth": "the width must have the unit of what is smoothed",
 }

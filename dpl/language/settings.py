@@ -9,7 +9,7 @@ from fractions import Fraction
 from dpl.language import syntax
 from dpl.language.builtins import DECAYS, SOLVERS, ArgumentKind, MethodRow
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
-from dpl.language.diagnostics import Label, did_you_mean, unsupported
+from dpl.language.diagnostics import Label, did_you_mean
 from dpl.language.infer import Inference
 from dpl.language.model import (
     MethodUse,
@@ -19,6 +19,7 @@ from dpl.language.model import (
     System,
     Variable,
 )
+from dpl.language.source import Span
 from dpl.language.units import Unit, read_unit
 
 _LARGEST_COUNT = 10**9
@@ -32,32 +33,57 @@ def read_run(system: System, inference: Inference) -> None:
         system.time = Unit(inference.time, Fraction(1), "" if inference.pure else "s")
         return
     reader = Reader(inference, system.root)
-    if statement.until is not None or statement.within is not None:
-        inference.problems.append(unsupported("`run until` is", statement.span))
+    longest = _longest(system, inference, statement)
+    if longest is None:
         return
-    if statement.duration is None:
-        inference.report(
-            "no-duration",
-            "this run does not say how long it lasts",
-            statement.span,
-            "has no duration",
-            help="write `run for 10 [s]`",
-        )
-        return
-    duration = reader.time(statement.duration, "the duration of a run")
+    duration = reader.time(longest, "the duration of a run")
     start = reader.time(statement.start, "the start of a run") if statement.start else Fraction(0)
     method = reader.method(statement.using, SOLVERS, "solver") if statement.using else None
-    unit = unit_of(statement.duration) or Unit(inference.time, Fraction(1), "" if inference.pure else "s")
+    unit = unit_of(longest) or Unit(inference.time, Fraction(1), "" if inference.pure else "s")
     system.time = unit
     if duration is None or start is None:
         return
     if duration <= 0:
-        inference.report("not-positive", "a run lasts longer than 0", statement.duration.span, "is not above 0")
+        inference.report("not-positive", "a run lasts longer than 0", longest.span, "is not above 0")
         return
-    system.run = RunSettings(start, duration, unit, method, statement.span)
+    system.run = RunSettings(start, duration, unit, method, statement.span, statement.until is not None)
     _step_fits(system, inference, statement)
     _ticks_fit(system, inference)
     _instants_fit(system.run, inference)
+
+
+def _longest(system: System, inference: Inference, statement: syntax.Run) -> syntax.Expr | None:
+    """How long a run lasts at most: what stands after `for`, or after `within` where it waits for something."""
+
+    def wrong(code: str, message: str, span: Span, label: str, help: str) -> None:
+        inference.report(code, message, span, label, help=help)
+
+    until, within, duration = statement.until, statement.within, statement.duration
+    if until is None and within is not None:
+        way_out = "write `run for …`, or say what ends the run: `run until … within …`"
+        wrong("within-without-until", "`within` belongs to `until`", within.span, "limits nothing", way_out)
+        return None
+    if until is None:
+        if duration is None:
+            message = "this run does not say how long it lasts"
+            wrong("no-duration", message, statement.span, "has no duration", "write `run for 10 [s]`")
+        return duration
+    if duration is not None:
+        message = "a run lasts for a time or until something happens, not both"
+        way_out = "write `run until … within …`: the run fails if it lasts longer"
+        wrong("for-and-until", message, duration.span, "said beside `until`", way_out)
+        return None
+    if within is None:
+        message = "this run does not say how long it waits"
+        way_out = f"write `run until {until.span.text} within 30 [s]`: the run fails if it lasts longer"
+        wrong("missing-within", message, until.span, "might never happen", way_out)
+        return None
+    if isinstance(until, syntax.Stop) and not any(event.stop for event in system.events):
+        message = "this run waits for a `stop`, and no event stops it"
+        way_out = "write `stop` in the actions of an event, or `run until CONDITION within …`"
+        wrong("nothing-stops", message, until.span, "never comes", way_out)
+        return None
+    return within
 
 
 def _ticks_fit(system: System, inference: Inference) -> None:

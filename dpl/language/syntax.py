@@ -381,6 +381,7 @@ class Constraint(Node):
     name: str | None
     left: Expr
     right: Expr
+    name_span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -408,6 +409,7 @@ class When(Node):
     condition: Expr
     at_once: bool
     actions: tuple[Action, ...]
+    name_span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -426,6 +428,7 @@ class Mode(Node):
     names: tuple[str, ...]
     doc: str | None
     body: tuple[Statement, ...]
+    name_spans: tuple[Span, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -438,10 +441,10 @@ class Method(Node):
 
 @dataclass(frozen=True)
 class Run(Node):
-    """`run for 10 [s] from 0 using METHOD`, `run until landed within 30 [s]`"""
+    """`run for 10 [s] from 0 using METHOD`, `run until landed within 30 [s]`, `run until stop within 30 [s]`"""
 
     duration: Expr | None = None
-    until: Expr | None = None
+    until: Expr | Stop | None = None
     within: Expr | None = None
     start: Expr | None = None
     using: Method | None = None

@@ -261,10 +261,12 @@ class Tree:
         return syntax.Applied(target, value, span=span)
 
     def constraint(self, span: Span, name: Token | None, left: Expr, right: Expr) -> syntax.Constraint:
-        return syntax.Constraint(self.declared(name) if name else None, left, right, span=span)
+        declared = (self.declared(name), self.span(name)) if name else (None, None)
+        return syntax.Constraint(declared[0], left, right, declared[1], span=span)
 
     def mode(self, span: Span, names: tuple[Token, ...], body: _Body) -> syntax.Mode:
-        return syntax.Mode(tuple(self.declared(name) for name in names), body.doc, body.statements, span=span)
+        spans = tuple(self.span(name) for name in names)
+        return syntax.Mode(tuple(self.declared(n) for n in names), body.doc, body.statements, spans, span=span)
 
     def quantifier(self, span: Span, *indices: IndexSet) -> tuple[IndexSet, ...]:
         return indices
@@ -280,7 +282,8 @@ class Tree:
         at_once: bool | None,
         actions: tuple[syntax.Action, ...],
     ) -> syntax.When:
-        return syntax.When(self.declared(name) if name else None, condition, bool(at_once), actions, span=span)
+        declared = (self.declared(name), self.span(name)) if name else (None, None)
+        return syntax.When(declared[0], condition, bool(at_once), actions, declared[1], span=span)
 
     def at_once(self, span: Span) -> bool:
         return True
@@ -311,9 +314,8 @@ class Tree:
             if clause.opener in found:
                 self.problems.append(repeated_clause(clause.span, found[clause.opener].span, clause.opener))
             found.setdefault(clause.opener, clause)
-        duration, until, within, start = (
-            cast("Expr | None", _value(found, word)) for word in ("for", "until", "within", "from")
-        )
+        duration, within, start = (cast("Expr | None", _value(found, word)) for word in ("for", "within", "from"))
+        until = cast("Expr | syntax.Stop | None", _value(found, "until"))
         using = cast("syntax.Method | None", _value(found, "using"))
         return syntax.Run(duration, until, within, start, using, span=span)
 
@@ -323,7 +325,7 @@ class Tree:
     def run_from(self, span: Span, start: Expr) -> _Clause:
         return _Clause("from", span, start)
 
-    def run_until(self, span: Span, condition: Expr) -> _Clause:
+    def run_until(self, span: Span, condition: Expr | syntax.Stop) -> _Clause:
         return _Clause("until", span, condition)
 
     def run_within(self, span: Span, longest: Expr) -> _Clause:

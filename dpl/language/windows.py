@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from dpl.language import syntax
 from dpl.language.balance import Structure
-from dpl.language.change import varying
+from dpl.language.change import made_of, varying
 from dpl.language.depend import Read, reads
 from dpl.language.diagnostics import Label, did_you_mean
 from dpl.language.infer import Inference
@@ -265,6 +265,5 @@ class _Culprits:
     def made_of(self, variable: Variable) -> list[Read]:
         if variable.value is not None:
             return list(reads(variable.value))
-        equation = self.structure.matching.get((variable, 0))
-        found = [*reads(equation.left), *reads(equation.right)] if equation else []
+        found = (r for source in made_of(variable, self.structure) for r in reads(source))
         return [r for r in found if r.what is not variable]
