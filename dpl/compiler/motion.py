@@ -32,6 +32,11 @@ class Motion:
         implicit = tuple(s for s, r in self._relations.items() if r is not None and r.target is None)
         return [r if r.target is not None else Relation(r.left, r.right, r.span, None, implicit) for r in found]
 
+    def definition(self, symbol: Symbol) -> Expr | None:
+        """What a derivative that was asked for equals; None where an equation determines it together with others."""
+        relation = self._relations.get(symbol)
+        return relation.right if relation is not None and symbol in (relation.target, relation.left) else None
+
     def derivative(self, variable: Variable, order: int, at: syntax.Expr) -> Expr:
         """The derivative of that order of a variable: a symbol, or 0 for what stays."""
         translator = self._translator
@@ -55,60 +60,89 @@ class Motion:
                 value = self.along(value, at)
             return Relation(found, self.along(value, at), at.span, found)
         known = translator.structure.orders[variable] if variable.kind == "state" else 0
-        equation = translator.structure.matching[variable, known]
+        equation = translator.structure.matching.get((variable, known))
+        if equation is None:
+            name = variable.path + "'" * known
+            raise no_derivative(
+                f"the time derivative of `{name}` is not known: no equation of the text gives `{name}`", at
+            )
         left, right = translator.scoped(equation.left), translator.scoped(equation.right)
         for _ in range(order - known):
             left, right = self.along(left, at), self.along(right, at)
         return Relation(left, right, at.span, None, (found,))
 
-    # ------------------------------------------------------------ calculus
-
     def along(self, expr: Expr, at: syntax.Expr) -> Expr:
         """d/dt of an expression; `at` is the text that asks."""
-        known: dict[Expr, Expr] = {}
+        return differentiated(expr, lambda symbol: self.rate(symbol, at), at)
 
-        def rate(e: Expr) -> Expr:
-            if e not in known:
-                known[e] = self._rate(e, at, rate)
-            return known[e]
-
-        return rate(expr)
-
-    def _rate(self, expr: Expr, at: syntax.Expr, rate: Callable[[Expr], Expr]) -> Expr:
-        if expr == TIME:
+    def rate(self, symbol: Symbol, at: syntax.Expr) -> Expr:
+        """d/dt of a symbol."""
+        if symbol == TIME:
             return ONE
-        if expr.is_Symbol:
-            quantity = self._translator.quantities.get(expr)
-            return self.derivative(quantity[0], quantity[1] + 1, at) if quantity else ZERO
-        if not expr.args:
-            return ZERO
-        if isinstance(expr, sp.Add):
-            return sp.Add(*map(rate, expr.args))
-        rates = [rate(a) for a in expr.args]
-        if all(r == 0 for r in rates):
-            return ZERO
-        if isinstance(expr, sp.Mul):
-            return sp.Add(*(_with(expr, i, r) for i, r in enumerate(rates) if r != 0))
-        return self._chain(expr, rates, at)
+        quantity = self._translator.quantities.get(symbol)
+        return self.derivative(quantity[0], quantity[1] + 1, at) if quantity else ZERO
 
-    def _chain(self, expr: Expr, rates: Sequence[Expr], at: syntax.Expr) -> Expr:
-        """The derivative of a power or of a function of moving arguments."""
-        name, args = function_name(expr), expr.args
-        if name in ("array", "choose"):
-            fixed = args[:1] if name == "choose" else ()
-            return opaque(name)(*fixed, *rates[len(fixed) :])
-        if name in ("sum", "mean", "transpose") or name.startswith("element "):
-            return opaque(name)(rates[0])
-        if name in ("dot", "matmul"):
-            return sp.Add(*(_with(expr, i, r) for i, r in enumerate(rates) if r != 0))
-        if name == "norm":
-            return opaque("dot")(args[0], rates[0]) / expr
-        slopes = _slopes(name, expr, moving=rates[-1] != 0)
-        if slopes is None:
-            what = "of a network" if name.startswith("network ") or name == "result" else f"through `{name}`"
-            message = f"the time derivative {what} is not supported"
-            raise CompileError([Diagnostic("no-derivative", message, Label(at.span, "differentiated here"))])
-        return sp.Add(*(s * r for s, r in zip(slopes, rates, strict=False) if r != 0))
+
+# ---------------------------------------------------------------- calculus
+
+
+def partial(expr: Expr, symbol: Symbol, at: syntax.Expr) -> Expr:
+    """The derivative to one symbol while all others stay."""
+    return differentiated(expr, lambda other: ONE if other == symbol else ZERO, at)
+
+
+def differentiated(expr: Expr, rate_of: Callable[[Symbol], Expr], at: syntax.Expr) -> Expr:
+    """The derivative of an expression whose symbols have these derivatives; `at` is the text that asks.
+
+    Raises:
+        CompileError: something in it has no derivative that the compiler knows.
+    """
+    known: dict[Expr, Expr] = {}
+
+    def rate(e: Expr) -> Expr:
+        if e not in known:
+            known[e] = _rate(e, rate_of, at, rate)
+        return known[e]
+
+    return rate(expr)
+
+
+def _rate(expr: Expr, rate_of: Callable[[Symbol], Expr], at: syntax.Expr, rate: Callable[[Expr], Expr]) -> Expr:
+    if expr.is_Symbol:
+        return rate_of(expr)
+    if not expr.args:
+        return ZERO
+    if isinstance(expr, sp.Add):
+        return sp.Add(*map(rate, expr.args))
+    rates = [rate(a) for a in expr.args]
+    if all(r == 0 for r in rates):
+        return ZERO
+    if isinstance(expr, sp.Mul):
+        return sp.Add(*(_with(expr, i, r) for i, r in enumerate(rates) if r != 0))
+    return _chain(expr, rates, at)
+
+
+def _chain(expr: Expr, rates: Sequence[Expr], at: syntax.Expr) -> Expr:
+    """The derivative of a power or of a function of moving arguments."""
+    name, args = function_name(expr), expr.args
+    if name in ("array", "choose"):
+        fixed = args[:1] if name == "choose" else ()
+        return opaque(name)(*fixed, *rates[len(fixed) :])
+    if name in ("sum", "mean", "transpose") or name.startswith("element "):
+        return opaque(name)(rates[0])
+    if name in ("dot", "matmul"):
+        return sp.Add(*(_with(expr, i, r) for i, r in enumerate(rates) if r != 0))
+    if name == "norm":
+        return opaque("dot")(args[0], rates[0]) / expr
+    slopes = _slopes(name, expr, moving=rates[-1] != 0)
+    if slopes is None:
+        what = "of a network" if name.startswith("network ") or name == "result" else f"through `{name}`"
+        raise no_derivative(f"the derivative {what} is not supported", at)
+    return sp.Add(*(s * r for s, r in zip(slopes, rates, strict=False) if r != 0))
+
+
+def no_derivative(message: str, at: syntax.Expr) -> CompileError:
+    return CompileError([Diagnostic("no-derivative", message, Label(at.span, "differentiated here"))])
 
 
 def _with(expr: Expr, position: int, argument: Expr) -> Expr:

@@ -90,4 +90,10 @@ _FORMS = {
     "inner": "inner_{}",
     "reduced": "{}",
     "measure": "{}",
+    "inertia": "{}_inertia",
+    "mobility": "{}_mobility",
+    "factor": "{}_factor",
+    "load": "{}_load",
+    "step": "{}_step",
+    "projected": "{}_projected",
 }

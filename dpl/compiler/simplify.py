@@ -7,10 +7,11 @@ nothing depends on hashes or on time, so equal input gives equal output.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dpl.compiler import ir
 from dpl.compiler.algebra import CONDITIONS, Expr, Sizes, Symbol, function_name, network_path, sp, symbol
+from dpl.compiler.trigonometry import unfolded
 
 _POWER, _DIVISION, _FUNCTION = 2, 4, 15
 MOST_FACTORED = 400
@@ -27,10 +28,34 @@ def cost(exprs: Iterable[Expr]) -> int:
             if isinstance(node, sp.Add | sp.Mul):
                 total += len(node.args) - 1
             elif isinstance(node, sp.Pow):
-                total += _DIVISION if node.exp.is_negative else _POWER
+                total += _power_cost(node)
             elif isinstance(node, sp.Function):
                 total += _FUNCTION
     return total
+
+
+def distinct_cost(exprs: Iterable[Expr], fixed: Callable[[Expr], bool]) -> int:
+    """Weighted operations of some expressions, each part counted once, and what is fixed during a run not at all."""
+    seen: set[Expr] = set()
+    waiting, total = list(exprs), 0
+    while waiting:
+        expr = waiting.pop()
+        if expr in seen or not expr.args or fixed(expr):
+            continue
+        seen.add(expr)
+        args = expr.args
+        if isinstance(expr, sp.Add | sp.Mul):
+            moving = [a for a in args if not fixed(a)]
+            signs = isinstance(expr, sp.Mul) and -1 in args
+            total += len(moving) - 1 + (len(moving) + signs < len(args))
+        else:
+            total += _power_cost(expr) if isinstance(expr, sp.Pow) else _FUNCTION
+        waiting += args
+    return total
+
+
+def _power_cost(expr: Expr) -> int:
+    return _DIVISION if expr.exp.is_negative else _POWER
 
 
 def operations(function: ir.Function) -> int:
@@ -87,7 +112,7 @@ class Hoisting:
 def share(statements: list[ir.Statement], returns: list[Expr]) -> tuple[list[ir.Statement], list[Expr]]:
     """Statements and results with common subexpressions computed once, in names of their own."""
     outer = [s for s in statements if not isinstance(s, ir.Root)]
-    exprs = [*(e for s in outer for e in ir.expressions(s)), *returns]
+    exprs = unfolded([*(e for s in outer for e in ir.expressions(s)), *returns])
     size = Sizes()
     if sum(map(size, exprs)) > MOST_COMPARED:
         candidates = [_equal_parts(exprs)]

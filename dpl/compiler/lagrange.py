@@ -1,0 +1,454 @@
+"""Equations of motion from Lagrangians: accelerations and forces of constraint as definitions, in order.
+
+d/dt ∂L/∂q' - ∂L/∂q = Q + Σ λ ∂φ/∂q, with the constraints φ = 0 differentiated twice. L is given in names; it is
+expanded to coordinates, their rates and what moves without them. The linear system in q'' and λ is eliminated by
+structure (`elimination.py`), so every step is a definition like any other: what is fixed is computed once per run, and
+where an applied force reads an acceleration or a force of constraint the circle is solved as all circles are.
+
+Goldstein, Poole and Safko (2002), Classical Mechanics, 3rd edition, equations 1.53 and 2.24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from dpl.compiler import ir
+from dpl.compiler.algebra import TIME, ZERO, Expr, Sizes, Symbol, number, sp, symbol
+from dpl.compiler.elimination import Matrix, Saddle, operations, solved
+from dpl.compiler.fourier import Fourier
+from dpl.compiler.motion import differentiated, partial
+from dpl.compiler.regular import check_constraints, check_inertia
+from dpl.compiler.simplify import distinct_cost
+from dpl.compiler.structure import Relation
+from dpl.compiler.symbolic import MOST_NODES, Translator
+from dpl.compiler.trigonometry import unfolded
+from dpl.language import syntax
+from dpl.language.change import varying
+from dpl.language.diagnostics import CompileError, Diagnostic, Label
+from dpl.language.graph import components
+from dpl.language.model import Constraint, Lagrangian, System, Variable
+from dpl.language.source import Span
+
+MOST_UNROLLED = 1_500
+"""Operations of an elimination beyond which the system is solved as a matrix"""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """States moved onto the constraints: the statements that compute it, and the states that change."""
+
+    statements: tuple[ir.Statement, ...]
+    states: dict[Symbol, Expr]
+
+
+class Mechanics:
+    """What the Lagrangians, applied forces and constraints of one flat system say.
+
+    Raises:
+        CompileError: a Lagrangian that has no equations of motion, or one of its derivatives is not known.
+    """
+
+    def __init__(self, system: System, translator: Translator):
+        self._system, self._translator = system, translator
+        self._names = _Names(system, translator)
+        self._blocks = [_Block(lagrangian, self._names) for lagrangian in system.lagrangians]
+        self._owner = {v: block for block in self._blocks for v in block.coordinates}
+        self._bodies = self._split()
+
+    @property
+    def coordinates(self) -> tuple[Variable, ...]:
+        """The states whose accelerations are determined here."""
+        return tuple(self._owner)
+
+    def relations(self) -> list[Relation]:
+        """What defines accelerations, forces of constraint, energies, and all that they are computed from."""
+        found = [r for body in self._bodies for r in body.relations()]
+        by_lagrangian = {block.lagrangian: block for block in self._blocks}
+        for variable in self._system.variables:
+            block = by_lagrangian.get(variable.energy) if variable.energy is not None else None
+            if block is not None:
+                target = self._translator.symbol(variable)
+                found.append(Relation(target, block.form.energy, block.lagrangian.span, target))
+        return found
+
+    def projection(self) -> Projection | None:
+        """States onto the constraints; None where there is none."""
+        parts = [body.projection() for body in self._bodies if body.constraints]
+        if not parts:
+            return None
+        statements = tuple(s for p in parts for s in p.statements)
+        return Projection(statements, {k: v for p in parts for k, v in p.states.items()})
+
+    def _split(self) -> list[_Body]:
+        """The coordinates that move each other, with the constraints among them."""
+        constraints = [_Held(c, self._names, self.coordinates) for c in self._system.constraints]
+        linked: dict[Variable, set[Variable]] = {v: set(self._owner[v].linked(v)) for v in self._owner}
+        for held in constraints:
+            for v in held.reads:
+                linked[v] |= set(held.reads)
+        found: list[_Body] = []
+        for group in components(list(self._owner), lambda v: [w for w in self._owner if w in linked[v]]):
+            members = [v for v in self._owner if v in group]
+            mine = [h for h in constraints if h.reads and h.reads[0] in group]
+            found.append(_Body(members, self._owner, mine, self._names))
+        return found
+
+
+# ---------------------------------------------------------------- names expanded
+
+
+class _Names:
+    """The symbols of a system as a Lagrangian sees them: coordinates, what moves without them, what is fixed."""
+
+    def __init__(self, system: System, translator: Translator):
+        self.system, self.translator = system, translator
+        self._varying = varying(system)
+        self._records = {v.path for v in self._varying if v.record is not None}
+        structure = translator.structure
+        moved = {v for v, order in structure.matching if order > 0}
+        self.coordinates = {
+            translator.symbol(v, k): (v, k)
+            for lagrangian in system.lagrangians
+            for v in lagrangian.coordinates
+            if v not in moved
+            for k in (0, 1, 2)
+        }
+        self._expanded: dict[Symbol, Expr] = {}
+        self._fixed: dict[Expr, bool] = {}
+        self._size = Sizes()
+        self.fourier = Fourier(self.fixed)
+
+    @cached_property
+    def consts(self) -> dict[Symbol, Expr]:
+        """The numbers that never vary."""
+        found = [v for v in self.system.variables if v.kind == "const" and v.folded is not None]
+        return {self.translator.symbol(v): number(v.folded) for v in found if v.folded is not None}
+
+    def is_coordinate(self, variable: Variable) -> bool:
+        return self.translator.symbol(variable) in self.coordinates
+
+    def fixed(self, expr: Expr) -> bool:
+        """Whether an expression stays during a run."""
+        if expr.is_Symbol:
+            if expr not in self._fixed:
+                self._fixed[expr] = self._is_fixed(expr)
+            return self._fixed[expr]
+        if expr not in self._fixed:
+            self._fixed[expr] = all(map(self.fixed, expr.free_symbols))
+        return self._fixed[expr]
+
+    def _is_fixed(self, found: Symbol) -> bool:
+        if found == TIME or found in self.coordinates:
+            return False
+        variable, order = self.translator.quantities.get(found, (None, 0))
+        if variable is None:
+            return True
+        return order == 0 and variable not in self._varying and variable.path.rpartition(".")[0] not in self._records
+
+    def learn(self, found: Symbol, value: Expr) -> None:
+        """A symbol of our own making."""
+        self._fixed[found] = self.fixed(value)
+
+    # ------------------------------------------------------------ expansion
+
+    def expanded(self, expr: Expr, at: syntax.Expr) -> Expr:
+        """The expression in coordinates and their rates: every name that depends on them replaced by its value."""
+        result = expr.xreplace({s: self._value(s, at) for s in expr.free_symbols})
+        if self._size(result) > MOST_NODES:
+            message = "this expression is too large once the values of its names stand in it"
+            raise CompileError([Diagnostic("too-large", message, Label(at.span))])
+        return result
+
+    def _value(self, found: Symbol, at: syntax.Expr) -> Expr:
+        """The symbol's value if it depends on coordinates, else the symbol."""
+        if found in self.coordinates or self.fixed(found) or found not in self.translator.quantities:
+            return found
+        if found not in self._expanded:
+            self._expanded[found] = found  # met again: a circle, which the solver reports
+            value = self._definition(found, at)
+            if value is not None:
+                value = self.expanded(value, at)
+                self._expanded[found] = value if self._depends(value) else found
+        return self._expanded[found]
+
+    def _depends(self, expr: Expr) -> bool:
+        return any(s in self.coordinates for s in expr.free_symbols)
+
+    def _definition(self, found: Symbol, at: syntax.Expr) -> Expr | None:
+        """What a moving name equals; None for states, and for what is set from outside or held by a clock."""
+        variable, order = self.translator.quantities[found]
+        if variable.kind == "state" or variable.clock is not None:
+            return None
+        if order > 0:
+            value = self.translator.motion.definition(found)
+        elif variable.value is not None:
+            return self.translator.value_of(variable)
+        else:
+            value = self._given(variable)
+        if value is None and variable.kind != "input":
+            raise CompileError([_implicit(found, variable, at)])
+        return value
+
+    def _given(self, variable: Variable) -> Expr | None:
+        """The value of a name without one that is alone on the left side of its equation."""
+        equation = self.translator.structure.matching.get((variable, 0))
+        if equation is None or self.translator.scoped(equation.left) != self.translator.symbol(variable):
+            return None
+        return self.translator.scoped(equation.right)
+
+    # ------------------------------------------------------------ calculus and algebra
+
+    def along(self, expr: Expr, at: syntax.Expr) -> Expr:
+        """d/dt of an expanded expression while no rate of a coordinate changes."""
+
+        def rate(found: Symbol) -> Expr:
+            if found not in self.coordinates:
+                return ZERO if self.fixed(found) else self.translator.motion.rate(found, at)
+            variable, order = self.coordinates[found]
+            return self.translator.symbol(variable, 1) if order == 0 else ZERO
+
+        return differentiated(expr, rate, at)
+
+    def cost(self, exprs: Iterable[Expr]) -> int:
+        return distinct_cost(unfolded(list(exprs)), self.fixed)
+
+    def canonical(self, expr: Expr) -> Expr:
+        """The terms that hold sines and cosines in canonical form, the others as they are."""
+        terms = sp.Add.make_args(expr)
+        waves = [t for t in terms if any(not self.fixed(c) for c in t.atoms(sp.sin, sp.cos))]
+        if not waves:
+            return expr
+        return sp.Add(*(t for t in terms if t not in waves), self.fourier.canonical(sp.Add(*waves)))
+
+    def tidy(self, expr: Expr) -> Expr:
+        """The expression in canonical form where that is no dearer."""
+        return min((self.canonical(expr), _signed(expr)), key=lambda e: self.cost([e]))
+
+
+def _signed(expr: Expr) -> Expr:
+    """The expression with the signs of sums before their products: -(-a - b)*(a + b) is (a + b)²."""
+    if isinstance(expr, sp.Add):
+        return sp.Add(*map(_signed, expr.args))
+    if not isinstance(expr, sp.Mul):
+        return expr
+    turned = [isinstance(a, sp.Add) and a.could_extract_minus_sign() for a in expr.args]
+    sign = -1 if sum(turned) % 2 else 1
+    return sp.Mul(sign, *(-a if t else a for a, t in zip(expr.args, turned, strict=True)))
+
+
+def _implicit(found: Symbol, variable: Variable, at: syntax.Expr) -> Diagnostic:
+    message = f"how `{found.name}` depends on the coordinates is not known: no value says what it equals"
+    help_text = f"write `{variable.kind} {variable.declaration.name} = …` with an expression of the coordinates"
+    return Diagnostic("no-derivative", message, Label(at.span, "read here"), help=help_text)
+
+
+# ---------------------------------------------------------------- one Lagrangian
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What follows from a Lagrangian: mass matrix (upper half), what else stands in Lagrange's equations, energy."""
+
+    mass: dict[tuple[Variable, Variable], Expr]
+    loads: dict[Variable, Expr]
+    energy: Expr
+
+
+class _Block:
+    """One Lagrangian and the coordinates that it moves."""
+
+    def __init__(self, lagrangian: Lagrangian, names: _Names):
+        self.lagrangian, self.names = lagrangian, names
+        self.at = lagrangian.value.expr
+        self.coordinates = [v for v in lagrangian.coordinates if names.is_coordinate(v)]
+
+    def symbols(self, order: int) -> list[Symbol]:
+        return [self.names.translator.symbol(v, order) for v in self.coordinates]
+
+    def linked(self, variable: Variable) -> list[Variable]:
+        return [w for pair, entry in self.form.mass.items() if variable in pair and entry != 0 for w in pair]
+
+    @cached_property
+    def form(self) -> _Form:
+        """In the cheaper of two ways to write it: as the text has it, or with all harmonics in canonical form."""
+        names = self.names
+        value = names.expanded(names.translator.in_unit(self.lagrangian.value), self.at)
+        accelerations = [s for s, (_, k) in names.coordinates.items() if k == 2 and s in value.free_symbols]
+        if accelerations:
+            message = f"a Lagrangian is made of coordinates, their rates and time; this one reads `{accelerations[0]}`"
+            raise CompileError([Diagnostic("lagrangian-order", message, Label(self.at.span))])
+        forms = [self._derived(value, lambda e: e)]
+        canonical = names.canonical(value)
+        if canonical != value:
+            forms.append(self._derived(canonical, names.tidy))
+        return min(forms, key=lambda f: names.cost([*f.mass.values(), *f.loads.values()]))
+
+    def _derived(self, value: Expr, tidy: Callable[[Expr], Expr]) -> _Form:
+        at, names, variables = self.at, self.names, self.coordinates
+        places, rates = self.symbols(0), self.symbols(1)
+        momenta = [partial(value, v, at) for v in rates]
+        mass: dict[tuple[Variable, Variable], Expr] = {}
+        for i, momentum in enumerate(momenta):
+            for j in range(i, len(rates)):
+                mass[variables[i], variables[j]] = tidy(partial(momentum, rates[j], at))
+        loads: dict[Variable, Expr] = {}
+        for variable, place, momentum in zip(variables, places, momenta, strict=True):
+            loads[variable] = tidy(partial(value, place, at) - names.along(momentum, at))
+        return _Form(mass, loads, self._energy(value, momenta, mass, tidy))
+
+    def _energy(
+        self,
+        value: Expr,
+        momenta: list[Expr],
+        mass: dict[tuple[Variable, Variable], Expr],
+        tidy: Callable[[Expr], Expr],
+    ) -> Expr:
+        """q' ∂L/∂q' - L; of what is quadratic in the rates ½ q' M q' less what is left at rest."""
+        rates = dict(zip(self.coordinates, self.symbols(1), strict=True))
+        if any(m.free_symbols & set(rates.values()) for m in mass.values()):
+            return tidy(sp.Add(*(v * p for v, p in zip(rates.values(), momenta, strict=True)), -value))
+        half = sp.Rational(1, 2)
+        kinetic = [(half if v is w else 1) * m * rates[v] * rates[w] for (v, w), m in mass.items()]
+        return sp.Add(*kinetic, tidy(-value.xreplace(dict.fromkeys(rates.values(), ZERO))))
+
+
+# ---------------------------------------------------------------- constraints
+
+
+class _Held:
+    """One constraint: its residual and what its derivatives are made of."""
+
+    def __init__(self, constraint: Constraint, names: _Names, coordinates: Sequence[Variable]):
+        self.constraint = constraint
+        at, translator = constraint.left.expr, names.translator
+        residual = translator.scoped(constraint.left) - translator.scoped(constraint.right)
+        self.residual = names.expanded(residual, at)
+        rates = [s for s, (_, k) in names.coordinates.items() if k > 0 and s in self.residual.free_symbols]
+        if rates:
+            message = f"a constraint relates coordinates, not their rates; this one reads `{rates[0]}`"
+            raise CompileError([Diagnostic("not-supported", message, Label(constraint.span))])
+        slopes = {v: names.tidy(partial(self.residual, translator.symbol(v), at)) for v in coordinates}
+        self.slopes = {v: slope for v, slope in slopes.items() if slope != 0}
+        self.reads = list(self.slopes)
+        if not self.reads:
+            message = "this constraint reads no coordinate that a Lagrangian moves"
+            raise CompileError([Diagnostic("empty-constraint", message, Label(constraint.span))])
+        self.rate = names.tidy(names.along(self.residual, at))
+        self.curvature = names.tidy(names.along(self.rate, at))
+
+
+# ---------------------------------------------------------------- coordinates that move each other
+
+
+class _Body:
+    """The linear system of accelerations and forces of constraint among some coordinates."""
+
+    def __init__(
+        self, variables: list[Variable], owner: dict[Variable, _Block], constraints: list[_Held], names: _Names
+    ):
+        self.variables, self.constraints, self._names = variables, constraints, names
+        self._owner = owner
+        self.mass: Matrix = {}
+        for i, v in enumerate(variables):
+            for j in range(i, len(variables)):
+                pair = owner[v].form.mass.get((v, variables[j]), ZERO)
+                if pair != 0:
+                    self.mass[i, j] = pair
+        self.slopes: Matrix = {
+            (k, variables.index(v)): slope for k, held in enumerate(constraints) for v, slope in held.slopes.items()
+        }
+        self._check()
+
+    @property
+    def span(self) -> Span:
+        return self._owner[self.variables[0]].lagrangian.span
+
+    def _check(self) -> None:
+        spans = [self._owner[v].lagrangian.span for v in self.variables]
+        check_inertia(self.mass, [v.path for v in self.variables], spans, self._names.consts)
+        held = [h.constraint.span for h in self.constraints]
+        check_constraints(self.mass, self.slopes, len(self.variables), held, self._names.consts)
+
+    # ------------------------------------------------------------ motion
+
+    def relations(self) -> list[Relation]:
+        translator = self._names.translator
+        loads = [self._owner[v].form.loads[v] + self._applied(v) for v in self.variables]
+        right = (*loads, *(-h.curvature for h in self.constraints))
+        saddle = Saddle(self.mass, self.slopes, right, len(self.variables))
+        unknowns = [*self._symbols(2), *(translator.symbol(h.constraint.force) for h in self.constraints)]
+        if self._large(saddle):
+            return self._implicit(saddle, unknowns)
+        names = [*self._symbols(0), *unknowns[len(self.variables) :]]
+        found = self._eliminated(saddle, unknowns, [s.name for s in names], "")
+        return [Relation(s, value, self.span, s) for s, value in found]
+
+    def _symbols(self, order: int) -> list[Symbol]:
+        return [self._names.translator.symbol(v, order) for v in self.variables]
+
+    def _large(self, saddle: Saddle) -> bool:
+        return operations(saddle, self._names.fixed) > MOST_UNROLLED
+
+    def _applied(self, variable: Variable) -> Expr:
+        forces = [a for a in self._names.system.applied if a.target is variable]
+        return sp.Add(*(self._names.translator.in_unit(a.value) for a in forces))
+
+    def _implicit(self, saddle: Saddle, unknowns: list[Symbol]) -> list[Relation]:
+        rows = [sp.Add(*(e * u for e, u in zip(row, unknowns, strict=True))) for row in saddle.rows()]
+        return [
+            Relation(left, right, self.span, None, tuple(unknowns))
+            for left, right in zip(rows, saddle.right, strict=True)
+        ]
+
+    def _eliminated(
+        self, saddle: Saddle, unknowns: list[Symbol], names: list[str], label: str
+    ) -> list[tuple[Symbol, Expr]]:
+        found = solved(saddle, unknowns, names, label, self._names.fixed)
+        for target, value in found:
+            if target not in self._names.translator.quantities:
+                self._names.learn(target, value)
+        return found
+
+    # ------------------------------------------------------------ projection
+
+    def projection(self) -> Projection:
+        """One Newton step of the positions, then the rates made tangent: both the shortest in the metric of the masses.
+
+        That metric has the unit of an energy whatever the units of the coordinates, does not depend on the choice of
+        coordinates, and is that of an impulse of the constraint: what it removes does no work along the motion.
+        """
+        places, rates = self._symbols(0), self._symbols(1)
+        onto = {q: symbol(f"projected {q.name}") for q in places}
+
+        def moved(entries: Matrix) -> Matrix:
+            return {key: entry.xreplace(onto) for key, entry in entries.items()}
+
+        statements = self._steps(self.mass, self.slopes, [h.residual for h in self.constraints], 0)
+        for q, new in onto.items():
+            self._names.learn(new, q)
+            statements.append(ir.Assign(new, q + _step(q), self._origin))
+        residuals = [h.rate.xreplace(onto) for h in self.constraints]
+        statements += self._steps(moved(self.mass), moved(self.slopes), residuals, 1)
+        return Projection(tuple(statements), {**onto, **{v: v + _step(v) for v in rates}})
+
+    @property
+    def _origin(self) -> str:
+        return ", ".join(h.constraint.span.origin for h in self.constraints)
+
+    def _steps(self, mass: Matrix, slopes: Matrix, residuals: list[Expr], order: int) -> list[ir.Statement]:
+        """What moves the coordinates or their rates so that the residuals, which are linear in them, vanish."""
+        saddle = Saddle(mass, slopes, (*(ZERO for _ in self.variables), *(-r for r in residuals)), len(self.variables))
+        moved = [*self._symbols(order), *(symbol(h.constraint.force.path + "'" * order) for h in self.constraints)]
+        unknowns = [_step(s) for s in moved]
+        if self._large(saddle):
+            rows = tuple(map(tuple, saddle.rows()))
+            return [ir.Solve(tuple(unknowns), rows, saddle.right, self._origin)]
+        found = self._eliminated(saddle, unknowns, [s.name for s in moved], "projected ")
+        return [ir.Assign(target, value, self._origin) for target, value in found]
+
+
+def _step(found: Symbol) -> Symbol:
+    """What projection adds to a coordinate or to its rate."""
+    return symbol(f"step {found.name}")
