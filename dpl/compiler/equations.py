@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dpl.compiler import ir
 from dpl.compiler.algebra import INFINITY, TIME, ZERO, Expr, Symbol, next_of, number, opaque, sp
+from dpl.compiler.lagrange import Mechanics, Projection
 from dpl.compiler.shapes import shaped
 from dpl.compiler.structure import Relation, causalize
 from dpl.compiler.symbolic import Translator
@@ -35,6 +36,8 @@ class CausalSystem:
     """By key, what is squared in those of them that are minimised as sums of squares"""
     leading: tuple[tuple[str, Symbol], ...] = ()
     """By path, results of networks that are fixed during a run with events"""
+    projection: Projection | None = None
+    """States onto the constraints"""
 
     @property
     def system(self) -> System:
@@ -46,7 +49,7 @@ class CausalSystem:
 
 def causal_system(system: System) -> CausalSystem:
     """The equations of a system, solved. Raises CompileError where they cannot be."""
-    translator = Translator(system, Structure(system))
+    translator = Translator(system, Structure(system, Structure(system.whole) if system.whole is not None else None))
     _refuse_shadowed(system)
     changing = varying(system.whole or system)
     leads = leading(translator, changing)
@@ -60,26 +63,30 @@ def causal_system(system: System) -> CausalSystem:
     for equation in system.equations:
         if equation.kind == "initial":  # may ask for derivatives
             translator.scoped(equation.left), translator.scoped(equation.right)  # pyright: ignore[reportUnusedExpression]
-    still = [_still(v, translator) for v in held_still(translator)]
-    relations = tuple(r.renamed(aliases) for r in (*found, *still, *translator.motion.relations()))
+    mechanics = Mechanics(system, translator) if system.lagrangians else None
+    moved = mechanics.relations() if mechanics is not None else []
+    still = [*(_still(v, translator) for v in translator.structure.held), *_idle(translator)]
+    projection = mechanics.projection() if mechanics is not None else None
+    relations = tuple(r.renamed(aliases) for r in (*found, *moved, *still, *translator.motion.relations()))
     try:
         statements = causalize(relations, Search(translator, aliases))
     except CompileError:
         causalize(found, Search(translator, {}))  # says the same with every name of the text
         raise
-    return CausalSystem(translator, relations, aliases, shaped(statements, translator), measures, squares, tuple(leads))
-
-
-def held_still(translator: Translator) -> tuple[Variable, ...]:
-    """The continuous states that nothing moves: those that only events assign, and those of other modes."""
-    structure = translator.structure
-    coordinates = {c for found in translator.system.lagrangians for c in found.coordinates}
-    return tuple(v for v, n in structure.orders.items() if (v, n) not in structure.matching and v not in coordinates)
+    return CausalSystem(
+        translator, relations, aliases, shaped(statements, translator), measures, squares, tuple(leads), projection
+    )
 
 
 def _still(variable: Variable, translator: Translator) -> Relation:
     rate = translator.symbol(variable, translator.structure.orders[variable])
     return Relation(rate, ZERO, variable.span, rate)
+
+
+def _idle(translator: Translator) -> list[Relation]:
+    """Forces of constraints that do not rule are 0."""
+    found = ((v, translator.symbol(v)) for v in translator.structure.idle)
+    return [Relation(s, ZERO, v.span, s) for v, s in sorted(found, key=lambda f: f[1].name)]
 
 
 def leading(translator: Translator, changing: set[Variable]) -> list[tuple[str, Symbol]]:

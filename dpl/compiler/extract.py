@@ -30,9 +30,9 @@ from dpl.compiler.algebra import (
     weights_of,
 )
 from dpl.compiler.equations import CausalSystem, causal_system
-from dpl.compiler.slices import sliced
 from dpl.compiler.shapes import Shapes
 from dpl.compiler.simplify import Hoisting, share
+from dpl.compiler.slices import sliced
 from dpl.compiler.start import Value, literal_value
 from dpl.compiler.symbolic import Translator
 from dpl.language import syntax

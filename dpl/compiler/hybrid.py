@@ -14,7 +14,7 @@ from math import gcd, lcm
 
 from dpl.compiler import ir
 from dpl.compiler.algebra import INFINITY, NAN, TIME, ZERO, Expr, Symbol, number
-from dpl.compiler.equations import CausalSystem, causal_system, held_still
+from dpl.compiler.equations import CausalSystem, causal_system
 from dpl.compiler.lower import (
     INSTANTS,
     OBSERVE,
@@ -30,6 +30,7 @@ from dpl.compiler.lower import (
 )
 from dpl.compiler.margins import margin
 from dpl.compiler.names import identifier
+from dpl.compiler.slices import INSTANT
 from dpl.compiler.start import beginning
 from dpl.compiler.timing import Timing, groups, timing
 from dpl.language.depend import reads
@@ -142,7 +143,7 @@ class _Mode(Measuring):
 
     def lowered(self, read: Reductions, base: Fraction | None) -> LoweredMode:
         """All but `fixed`, which comes last, and `start`."""
-        still = held_still(self.translator)
+        still = self.translator.structure.held
         moved = tuple(i for i, (v, _) in enumerate(self.timing.states) if v not in still)
         rates = tuple(r if i in moved else ZERO for i, r in enumerate(self.timing.rate_symbols))
         right = [*rates, *read.quadratures]
@@ -157,6 +158,7 @@ class _Mode(Measuring):
         self.instant("observe", OBSERVE, quantities)
         transitions = tuple(self.transition(e) for e in self.system.events)
         self.conditions()
+        self.project()
         spans = [a.spans[a.modes.index(m)] for a, m in self.configuration.items()]
         return LoweredMode(
             self.mode,
@@ -200,6 +202,15 @@ class _Mode(Measuring):
         return tuple(values)
 
     # ------------------------------------------------------------ events
+
+    def project(self) -> None:
+        """States moved onto the constraints."""
+        found = self.causal.projection
+        if found is not None:
+            states = tuple(found.states.get(s, s) for s in self.timing.state_symbols)
+            doc = "the states, moved onto the constraints"
+            statements = (*self.statements, *(ir.mapped(s, self.causal.aliased) for s in found.statements))
+            self.function("project", doc, INSTANT, states, self.timing.instant, statements)
 
     def transition(self, event: Event) -> LoweredTransition:
         number_ = self.whole.events.index(event)

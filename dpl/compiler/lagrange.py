@@ -65,10 +65,10 @@ class Mechanics:
     def relations(self) -> list[Relation]:
         """What defines accelerations, forces of constraint, energies, and all that they are computed from."""
         found = [r for body in self._bodies for r in body.relations()]
-        by_lagrangian = {block.lagrangian: block for block in self._blocks}
+        by_scope = {id(block.lagrangian.scope): block for block in self._blocks}
         for variable in self._system.variables:
-            block = by_lagrangian.get(variable.energy) if variable.energy is not None else None
-            if block is not None:
+            block = by_scope.get(id(variable.scope))
+            if block is not None and variable.energy is not None:
                 target = self._translator.symbol(variable)
                 found.append(Relation(target, block.form.energy, block.lagrangian.span, target))
         return found
@@ -104,7 +104,7 @@ class _Names:
 
     def __init__(self, system: System, translator: Translator):
         self.system, self.translator = system, translator
-        self._varying = varying(system)
+        self._varying = varying(system.whole or system)
         self._records = {v.path for v in self._varying if v.record is not None}
         structure = translator.structure
         moved = {v for v, order in structure.matching if order > 0}

@@ -456,8 +456,8 @@ class System:
 
     @property
     def hybrid(self) -> bool:
-        """Whether anything happens at an instant that is not a tick."""
-        return bool(self.automata or self.events)
+        """Whether anything happens at an instant that is not a tick, or states are kept on constraints."""
+        return bool(self.automata or self.events or self.constraints)
 
     @property
     def closed(self) -> bool:
