@@ -276,6 +276,11 @@ def _surplus(structure: Structure, equation: Equation, mode: str) -> Diagnostic:
             help_text = f"`{known.path}` is a param: write `param {known.declaration.name} = …` to give it its value"
         elif known is not None and known.kind == "state" and known.clock is not None:
             help_text = f"the state of a sampled block moves by `next {known.declaration.name} = …`"
+        elif target is not None and known is not None and structure.orders.get(known, 0) > target[1]:
+            highest = known.declaration.name + "'" * structure.orders[known]
+            help_text = (
+                f"elsewhere `{known.path}` is moved by its `{highest}`, and so it is here: write `{highest} = …`"
+            )
         return Diagnostic(
             "surplus-equation",
             f"this equation holds no unknown that it could determine{during}",

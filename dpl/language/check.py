@@ -12,7 +12,8 @@ from dpl.language.change import made_of, varying
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
 from dpl.language.depend import reads
 from dpl.language.diagnostics import Diagnostic, Label
-from dpl.language.hybrid import check_hybrid, event_sources
+from dpl.language.happenings import check_events, event_sources
+from dpl.language.hybrid import check_modes
 from dpl.language.mechanics import check_mechanics
 from dpl.language.model import Measure, NetworkUse, Scoped, System, TaskUse, Variable
 from dpl.language.rules import upside_down
@@ -23,7 +24,8 @@ def check_system(system: System, problems: list[Diagnostic]) -> None:
     """Every problem of one system beyond names and units."""
     check_balance(system, problems)
     check_mechanics(system, problems)
-    check_hybrid(system, problems)
+    check_modes(system, problems)
+    check_events(system, problems)
     _ranges(system, problems)
     _constants(system, problems)
 

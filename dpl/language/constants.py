@@ -150,7 +150,8 @@ def _named(expr: syntax.Expr, binding: object, chain: Chain) -> Number:
                 binding.folded = found
             return binding.folded
         case Bound(value):
-            return _evaluate(value.expr, value.scope, chain)
+            bare = literal(value.expr)
+            return scaled(bare, value.unit) if bare is not None else _evaluate(value.expr, value.scope, chain)
         case _:
             raise NotConstant(expr)
 

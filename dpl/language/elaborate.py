@@ -467,7 +467,7 @@ class _Elaborator(Dynamics):
         settable = ("param", "const", "state") if overrides else ("param", "const")
         if target and (target.kind == "input" or (outer and target.kind in settable)):
             if during is not None:
-                way_out = f"write `{target.declaration.name} = …` outside the modes, of a `let` that the modes declare"
+                way_out = f"declare a `let` in each mode, and outside them write `{left.span.text} = …` of that"
                 self.misplaced(f"`{target.path}` is set once for all modes", statement.span, way_out)
             elif target.kind == "const":
                 self.problems.append(not_settable(target, left.span))

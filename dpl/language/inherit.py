@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from dpl.language import syntax
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
 from dpl.language.resolve import Namespace
@@ -19,7 +22,7 @@ def bodies(item: syntax.Scenario | syntax.Model, space: Namespace, problems: lis
         base = _base(item, space, chain, problems)
         if base is None:
             break
-        kept = [s for s in base.body if _key(s) not in replaced]
+        kept = _without(base.body, replaced)
         replaced |= _declared(kept)
         inherited = kept + inherited
         chain.append(base.name)
@@ -46,15 +49,27 @@ def _base(
     return found[0]
 
 
-def _declared(body: Body) -> set[str]:
-    return {key for s in body if (key := _key(s)) is not None}
+def _declared(body: Iterable[syntax.Statement]) -> set[str]:
+    """What a body would replace, in its modes too."""
+    return {key for s in body for key in (_declared(s.body) if isinstance(s, syntax.Mode) else _keys(s))}
 
 
-def _key(statement: syntax.Statement) -> str | None:
+def _without(body: Iterable[syntax.Statement], replaced: set[str]) -> Body:
+    """The statements that are not replaced; of modes, what is left of them."""
+    kept: Body = []
+    for statement in body:
+        if isinstance(statement, syntax.Mode):
+            kept.append(replace(statement, body=tuple(_without(statement.body, replaced))))
+        elif not _keys(statement) & replaced:
+            kept.append(statement)
+    return kept
+
+
+def _keys(statement: syntax.Statement) -> set[str]:
     """What a statement would replace in the scenario that another is like: a name, or the run."""
     match statement:
         case syntax.Run():
-            return "run"
+            return {"run"}
         case (
             syntax.Declaration()
             | syntax.Function()
@@ -63,6 +78,8 @@ def _key(statement: syntax.Statement) -> str | None:
             | syntax.Measure()
             | syntax.GivenRow()
         ):
-            return statement.name
+            return {statement.name}
+        case syntax.When(name) | syntax.Constraint(name) if name is not None:
+            return {name}
         case _:
-            return None
+            return set()

@@ -28,7 +28,7 @@ def configurations(system: System) -> tuple[Configuration, ...]:
     automata = system.automata
     if prod(len(a.modes) for a in automata) > MOST_CONFIGURATIONS:
         message = f"the modes of these parts combine in more than {MOST_CONFIGURATIONS} ways"
-        first, *others = (Label(a.spans[0], f"{len(a.modes)} modes") for a in automata)
+        first, *others = (Label(a.scope.span or a.spans[0], f"has {len(a.modes)} modes") for a in automata)
         raise CompileError([Diagnostic("too-many-modes", message, first, tuple(others))])
     return tuple(dict(zip(automata, modes, strict=True)) for modes in product(*(a.modes for a in automata)))
 

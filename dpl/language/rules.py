@@ -176,7 +176,8 @@ class Rules(ABC):
             )
 
     def truth_only(self, found: Type, expr: syntax.Expr) -> None:
-        if not found.truth:
+        told = any(p.label and p.label.span == expr.span for p in self.problems)
+        if not found.truth and not told:
             self.report("not-a-condition", "a condition is a comparison", expr.span, "is a number")
 
     def broadcast(self, a: Type, b: Type, span: Span) -> tuple[int, ...]:
