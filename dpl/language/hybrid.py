@@ -178,16 +178,16 @@ def _entries(system: System, problems: list[Diagnostic]) -> None:
 def _unset(variable: Variable, automaton: Automaton, moving: set[str], system: System) -> Iterator[Diagnostic]:
     reached = _reached(automaton, system)
     ways = [w for w in _ways(automaton, system) if w.source in reached]
-    known = {m: m != automaton.modes[0] for m in reached}  # whether it has a value there, however one came
+    unset = {automaton.modes[0]}  # where it may have no value yet; a mode that moves it is blamed on its entry alone
     while True:
-        lost = {w.target for w in ways if known[w.target] and not known[w.source] and not _sets(w.event, variable)}
-        if not lost:
+        bare = {w.target for w in ways if w.source in unset and not _sets(w.event, variable)} - moving - unset
+        if not bare:
             break
-        known |= dict.fromkeys(lost, False)
+        unset |= bare
     told: set[Event] = set()
     for way in ways:
-        sets = known[way.source] or _sets(way.event, variable)
-        if way.target in moving and not sets and way.event not in told:
+        lacks = way.source in unset and not _sets(way.event, variable)
+        if way.target in moving and lacks and way.event not in told:
             told.add(way.event)
             yield missing_entry(variable, way.event, way.target)
 
