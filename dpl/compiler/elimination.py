@@ -22,17 +22,16 @@ Definition = tuple[Symbol, Expr]
 
 @dataclass(frozen=True)
 class Saddle:
-    """The system above. `mass` holds both halves of M, `constraint` is G by row and column."""
+    """The matrix above. `mass` is the upper half of M, `constraint` is G, both by row and column."""
 
     mass: Matrix
     constraint: Matrix
-    right: tuple[Expr, ...]
-    """f, then c"""
     coordinates: int
+    constraints: int
 
     @property
     def size(self) -> int:
-        return len(self.right)
+        return self.coordinates + self.constraints
 
     def entry(self, row: int, column: int) -> Expr:
         """Of the symmetric matrix [M Gᵀ; G 0]."""
@@ -49,28 +48,11 @@ class Saddle:
         ]
 
 
-def solved(
-    system: Saddle, unknowns: Sequence[Symbol], names: Sequence[str], label: str, fixed: Callable[[Expr], bool]
-) -> list[Definition]:
-    """The unknowns, and what they are computed from, each defined by those before it.
-
-    `names` tell the unknowns apart in the names of what is made on the way, after `label`; `fixed` says whether an
-    expression stays during a run: a pivot that does is chosen first, since its reciprocal is computed once.
-    """
-    work = _Elimination(system, names, label, fixed)
-    order = work.order()
-    for position, pivot in enumerate(order):
-        work.eliminate(pivot, [v for v in order[position + 1 :] if work.coupled(pivot, v)])
-    for position in range(len(order) - 1, -1, -1):
-        work.substitute(order[position], unknowns, order[position + 1 :])
-    return work.definitions
-
-
 def operations(system: Saddle, fixed: Callable[[Expr], bool]) -> int:
-    """Multiplications and divisions of `solved`."""
+    """Multiplications and divisions of factors and one solution."""
     links = _links(system)
     total = 0
-    for v in pattern_order(system, fixed):
+    for v in elimination_order(system, fixed):
         mine = links.pop(v)
         for w in mine:
             links[w] = (links[w] | mine) - {v, w}
@@ -83,7 +65,7 @@ def _links(system: Saddle) -> dict[int, set[int]]:
     return {v: {w for w in range(system.size) if w != v and system.entry(v, w) != 0} for v in range(system.size)}
 
 
-def pattern_order(system: Saddle, fixed: Callable[[Expr], bool]) -> list[int]:
+def elimination_order(system: Saddle, fixed: Callable[[Expr], bool]) -> list[int]:
     """The order of elimination by least fill; of equals, those with a fixed pivot, then those with few neighbours."""
     size = system.size
     links = _links(system)
@@ -108,62 +90,74 @@ def pattern_order(system: Saddle, fixed: Callable[[Expr], bool]) -> list[int]:
     return order
 
 
-class _Elimination:
-    """The matrix and right side as far as they are eliminated, and the definitions made so far."""
+class Factors:
+    """The factors of a system, as definitions in order, and what solves it with them.
 
-    def __init__(self, system: Saddle, names: Sequence[str], label: str, fixed: Callable[[Expr], bool]):
-        self._system, self._names, self._label, self._fixed = system, names, label, fixed
-        self._entries: Matrix = {}
-        for i in range(system.size):
-            for j in range(system.size):
-                if (entry := system.entry(i, j)) != 0:
-                    self._entries[i, j] = entry
-        self._right = list(system.right)
-        self._factors: Matrix = {}
+    `names` tell the unknowns apart in the names of what is made on the way; `fixed` says whether an expression stays
+    during a run: a pivot that does is chosen first, since its reciprocal is computed once. `label` stands before the
+    names of what moves.
+    """
+
+    def __init__(self, system: Saddle, names: Sequence[str], fixed: Callable[[Expr], bool], label: str = ""):
+        self._system, self._names, self._fixed, self._label = system, names, fixed, label
+        pairs = [(i, j) for i in range(system.size) for j in range(system.size)]
+        self._entries: Matrix = {pair: entry for pair in pairs if (entry := system.entry(*pair)) != 0}
+        self._lower: Matrix = {}
         self._reciprocals: dict[int, Expr] = {}
+        self._stays: dict[Symbol, bool] = {}
+        self._order = elimination_order(system, fixed)
         self.definitions: list[Definition] = []
+        for position, pivot in enumerate(self._order):
+            self._eliminate(pivot, [v for v in self._order[position + 1 :] if (pivot, v) in self._entries])
 
-    def order(self) -> list[int]:
-        return pattern_order(self._system, self._fixed)
-
-    def coupled(self, one: int, other: int) -> bool:
-        return (one, other) in self._entries
-
-    def eliminate(self, pivot: int, others: Sequence[int]) -> None:
-        """Subtracts the pivot's row from those of the others."""
-        sign = -1 if pivot >= self._system.coordinates else 1  # the pivot of a constraint is negative
+    def _eliminate(self, pivot: int, others: Sequence[int]) -> None:
+        """Subtracts multiples of the pivot's row from those of the others."""
+        sign = -1 if self._holds(pivot) else 1  # the pivot of a constraint is negative
         reciprocal = ONE / (sign * self._entries[pivot, pivot])
-        mobility = self._named("mobility", (pivot,), reciprocal) if others else reciprocal
-        self._reciprocals[pivot] = sign * mobility
-        if self._right[pivot] != 0 and others:
-            self._right[pivot] = self._named("load", (pivot,), self._right[pivot])
+        self._reciprocals[pivot] = sign * (self._named("mobility", reciprocal, pivot) if others else reciprocal)
         for other in others:
-            entry = self._named("inertia", (pivot, other), self._entries[pivot, other])
+            what = "slope" if self._holds(other) and not self._holds(pivot) else "inertia"
+            entry = self._named(what, self._entries[pivot, other], pivot, other)
             self._entries[pivot, other] = self._entries[other, pivot] = entry
-            self._factors[other, pivot] = self._named("factor", (pivot, other), entry * self._reciprocals[pivot])
+            self._lower[other, pivot] = self._named("factor", entry * self._reciprocals[pivot], pivot, other)
         for i, one in enumerate(others):
-            factor = self._factors[one, pivot]
-            self._right[one] -= factor * self._right[pivot]
             for other in others[i:]:
-                changed = self._entries.get((one, other), ZERO) - factor * self._entries[pivot, other]
+                changed = self._entries.get((one, other), ZERO) - self._lower[one, pivot] * self._entries[pivot, other]
                 self._entries[one, other] = self._entries[other, one] = changed
 
-    def substitute(self, pivot: int, unknowns: Sequence[Symbol], later: Sequence[int]) -> None:
-        """The pivot's unknown from those of later pivots; the force of a constraint has the other sign."""
-        n = self._system.coordinates
-        value = self._right[pivot] * self._reciprocals[pivot]
-        for other in later:
-            if (other, pivot) in self._factors:
-                value -= self._factors[other, pivot] * (unknowns[other] if other < n else -unknowns[other])
-        self.definitions.append((unknowns[pivot], value if pivot < n else -value))
+    def _holds(self, unknown: int) -> bool:
+        """Whether it is the force of a constraint."""
+        return unknown >= self._system.coordinates
 
-    def _named(self, what: str, unknowns: tuple[int, ...], value: Expr) -> Expr:
+    def _named(self, what: str, value: Expr, pivot: int, *others: int) -> Expr:
         """The value by name; numbers, symbols and their negatives need none."""
         if not value.args or not (-value).args:
             return value
-        path, *others = (self._names[u] for u in unknowns)
-        inside = path.rpartition(".")[0] + "."
-        joint = "_".join([path, *(o.removeprefix(inside).replace(".", "_") for o in others)])
-        name = symbol(f"{what} {self._label}{joint}")
-        self.definitions.append((name, value))
+        stays = all(self._stays[s] if s in self._stays else self._fixed(s) for s in value.free_symbols)
+        label = "" if stays else self._label
+        inside = self._names[pivot].rpartition(".")[0] + "."
+        path = "_".join([self._names[pivot], *(self._names[o].removeprefix(inside).replace(".", "_") for o in others)])
+        name = symbol(f"{what} {label}{path}")
+        self._stays[name] = stays
+        if label == self._label:  # what is fixed is the same under every label
+            self.definitions.append((name, value))
         return name
+
+    def solved(self, right: Sequence[Expr], unknowns: Sequence[Symbol]) -> list[Definition]:
+        """The unknowns for a right side f, c, and what they are computed from."""
+        result: list[Definition] = []
+        loads = list(right)
+        for pivot in self._order:
+            below = [(other, factor) for (other, p), factor in self._lower.items() if p == pivot]
+            if below and loads[pivot].args and (-loads[pivot]).args:
+                result.append((symbol(f"load {unknowns[pivot].name}"), loads[pivot]))
+                loads[pivot] = result[-1][0]
+            for other, factor in below:
+                loads[other] -= factor * loads[pivot]
+        for pivot in reversed(self._order):
+            value = loads[pivot] * self._reciprocals[pivot]
+            for (other, p), factor in self._lower.items():
+                if p == pivot:  # the force of a constraint has the other sign
+                    value -= factor * (-unknowns[other] if self._holds(other) else unknowns[other])
+            result.append((unknowns[pivot], -value if self._holds(pivot) else value))
+        return result

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from typing import TypeVar
 
 from dpl.compiler.algebra import Expr, Symbol, sp
 
 MOST_TERMS = 2_000
 """Terms of one expression beyond which it stays as it is"""
-MOST_PRODUCTS = 50_000
-"""Products of two terms that one expression may take"""
+MOST_PRODUCTS = 100_000
+"""Products of two terms that all expressions together may take"""
 MOST_POWER = 6
 
 Powers = tuple[tuple[int, Fraction], ...]
@@ -23,6 +24,8 @@ Powers = tuple[tuple[int, Fraction], ...]
 Harmonic = tuple[bool, Powers]
 """Whether it is a sine, and its angle, whose first factor is positive; `(False, ())` is 1"""
 Terms = dict[tuple[Powers, Harmonic], Fraction]
+
+T = TypeVar("T")
 
 _UNIT: Harmonic = (False, ())
 
@@ -43,7 +46,6 @@ class Fourier:
 
     def canonical(self, expr: Expr) -> Expr:
         """The expression in canonical form, or itself where that grows too large."""
-        self._products = 0
         try:
             return self._written(self._terms(expr))
         except _TooMany:
@@ -121,43 +123,47 @@ class Fourier:
 
     def _written(self, terms: Terms) -> Expr:
         """Harmonic by harmonic, each with a polynomial in what moves, whose coefficients are fixed."""
-        by_harmonic: dict[Harmonic, dict[Powers, list[Expr]]] = {}
+        by_harmonic: dict[Harmonic, dict[Powers, dict[Powers, Fraction]]] = {}
         for (powers, harmonic), factor in terms.items():
             moving = tuple(p for p in powers if self._moving[p[0]])
             rest = tuple(p for p in powers if not self._moving[p[0]])
-            coefficient = sp.Rational(factor.numerator, factor.denominator) * self._monomial(rest)
-            by_harmonic.setdefault(harmonic, {}).setdefault(moving, []).append(coefficient)
-        parts: list[Expr] = []
-        for harmonic, polynomial in by_harmonic.items():
-            coefficients = {m: sp.factor_terms(sp.Add(*c)) for m, c in polynomial.items()}
-            parts.append(self._wave(harmonic) * self._polynomial({m: c for m, c in coefficients.items() if c != 0}))
-        return sp.Add(*parts)
+            by_harmonic.setdefault(harmonic, {}).setdefault(moving, {})[rest] = factor
+        return sp.Add(*(self._wave(h) * self._polynomial(p) for h, p in by_harmonic.items()))
 
     def _wave(self, harmonic: Harmonic) -> Expr:
         sine, angle = harmonic
-        argument = sp.Add(*(self._atoms[i] * sp.Rational(f.numerator, f.denominator) for i, f in angle))
+        argument = sp.Add(*(self._atoms[i] * _number(f) for i, f in angle))
         return sp.sin(argument) if sine else sp.cos(argument)
 
     def _monomial(self, powers: Powers) -> Expr:
-        return sp.Mul(*(sp.Pow(self._atoms[i], sp.Rational(e.numerator, e.denominator)) for i, e in powers))
+        return sp.Mul(*(sp.Pow(self._atoms[i], _number(e)) for i, e in powers))
 
-    def _polynomial(self, coefficients: dict[Powers, Expr]) -> Expr:
+    def _polynomial(self, coefficients: dict[Powers, dict[Powers, Fraction]]) -> Expr:
         """Common powers taken out, and coefficients that are multiples of each other written once."""
         common, reduced = _common(coefficients)
-        alike: dict[Expr, dict[Powers, Expr]] = {}
+        alike: dict[Expr, dict[Powers, Fraction]] = {}
         for powers, coefficient in reduced.items():
-            number, rest = coefficient.as_coeff_Mul()
-            if rest.could_extract_minus_sign():
-                number, rest = -number, -rest
+            number, rest = self._factored(coefficient)
             alike.setdefault(rest, {})[powers] = number
         parts = [self._multiples(rest, numbers) for rest, numbers in alike.items()]
         return self._monomial(common) * sp.Add(*parts)
 
-    def _multiples(self, rest: Expr, numbers: dict[Powers, Expr]) -> Expr:
+    def _multiples(self, rest: Expr, numbers: dict[Powers, Fraction]) -> Expr:
         common, reduced = _common(numbers)
-        unit: Expr = min([abs(n) for n in numbers.values()])
-        inner = sp.Add(*(n / unit * self._monomial(p) for p, n in reduced.items()))
-        return self._monomial(common) * (unit * rest) * inner
+        unit, inner = self._factored(reduced)
+        return self._monomial(common) * (_number(unit) * rest) * inner
+
+    def _factored(self, terms: dict[Powers, Fraction]) -> tuple[Fraction, Expr]:
+        """A sum of monomials as a number times an expression, the same for all sums that are multiples of it."""
+        common, reduced = _common(terms)
+        first = reduced[min(reduced)]
+        unit = min(map(abs, reduced.values())) * (1 if first > 0 else -1)
+        inner = sp.Add(*(_number(f / unit) * self._monomial(p) for p, f in reduced.items()))
+        return unit, self._monomial(common) * inner
+
+
+def _number(value: Fraction) -> Expr:
+    return sp.Rational(value.numerator, value.denominator)
 
 
 def _add(terms: Terms, key: tuple[Powers, Harmonic], value: Fraction) -> None:
@@ -207,7 +213,7 @@ def _products(left: Harmonic, right: Harmonic) -> list[tuple[Fraction, Harmonic]
     return result
 
 
-def _common(coefficients: dict[Powers, Expr]) -> tuple[Powers, dict[Powers, Expr]]:
+def _common(coefficients: dict[Powers, T]) -> tuple[Powers, dict[Powers, T]]:
     """The greatest monomial in all terms, and the terms without it."""
     if len(coefficients) < 2:
         return (), coefficients

@@ -11,12 +11,12 @@ Goldstein, Poole and Safko (2002), Classical Mechanics, 3rd edition, equations 1
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dpl.compiler import ir
-from dpl.compiler.algebra import TIME, ZERO, Expr, Sizes, Symbol, number, sp, symbol
-from dpl.compiler.elimination import Matrix, Saddle, operations, solved
+from dpl.compiler.algebra import ZERO, Expr, Sizes, Symbol, number, sp, symbol, weights_of
+from dpl.compiler.elimination import Factors, Matrix, Saddle, operations
 from dpl.compiler.fourier import Fourier
 from dpl.compiler.motion import differentiated, partial
 from dpl.compiler.regular import check_constraints, check_inertia
@@ -104,7 +104,8 @@ class _Names:
 
     def __init__(self, system: System, translator: Translator):
         self.system, self.translator = system, translator
-        self._varying = varying(system.whole or system)
+        self._varying = varying(system.whole or system) | {c.force for c in system.constraints}
+        self._weights = {weights_of(path) for path in translator.networks}
         self._records = {v.path for v in self._varying if v.record is not None}
         structure = translator.structure
         moved = {v for v, order in structure.matching if order > 0}
@@ -119,6 +120,7 @@ class _Names:
         self._fixed: dict[Expr, bool] = {}
         self._size = Sizes()
         self.fourier = Fourier(self.fixed)
+        """Renewed for every Lagrangian, for it has a budget"""
 
     @cached_property
     def consts(self) -> dict[Symbol, Expr]:
@@ -140,16 +142,10 @@ class _Names:
         return self._fixed[expr]
 
     def _is_fixed(self, found: Symbol) -> bool:
-        if found == TIME or found in self.coordinates:
-            return False
         variable, order = self.translator.quantities.get(found, (None, 0))
-        if variable is None:
-            return True
+        if variable is None or found in self.coordinates:
+            return found in self._weights
         return order == 0 and variable not in self._varying and variable.path.rpartition(".")[0] not in self._records
-
-    def learn(self, found: Symbol, value: Expr) -> None:
-        """A symbol of our own making."""
-        self._fixed[found] = self.fixed(value)
 
     # ------------------------------------------------------------ expansion
 
@@ -224,7 +220,7 @@ class _Names:
 
     def tidy(self, expr: Expr) -> Expr:
         """The expression in canonical form where that is no dearer."""
-        return min((self.canonical(expr), _signed(expr)), key=lambda e: self.cost([e]))
+        return min((self.canonical(expr), _signed(expr)), key=lambda e: distinct_cost([e], self.fixed))
 
 
 def _signed(expr: Expr) -> Expr:
@@ -274,6 +270,7 @@ class _Block:
     def form(self) -> _Form:
         """In the cheaper of two ways to write it: as the text has it, or with all harmonics in canonical form."""
         names = self.names
+        names.fourier = Fourier(names.fixed)
         value = names.expanded(names.translator.in_unit(self.lagrangian.value), self.at)
         accelerations = [s for s, (_, k) in names.coordinates.items() if k == 2 and s in value.free_symbols]
         if accelerations:
@@ -377,39 +374,38 @@ class _Body:
         translator = self._names.translator
         loads = [self._owner[v].form.loads[v] + self._applied(v) for v in self.variables]
         right = (*loads, *(-h.curvature for h in self.constraints))
-        saddle = Saddle(self.mass, self.slopes, right, len(self.variables))
         unknowns = [*self._symbols(2), *(translator.symbol(h.constraint.force) for h in self.constraints)]
-        if self._large(saddle):
-            return self._implicit(saddle, unknowns)
-        names = [*self._symbols(0), *unknowns[len(self.variables) :]]
-        found = self._eliminated(saddle, unknowns, [s.name for s in names], "")
+        if self._large:
+            return self._implicit(right, unknowns)
+        found = [*self._factors.definitions, *self._factors.solved(right, unknowns)]
         return [Relation(s, value, self.span, s) for s, value in found]
+
+    @property
+    def _saddle(self) -> Saddle:
+        return Saddle(self.mass, self.slopes, len(self.variables), len(self.constraints))
+
+    @cached_property
+    def _large(self) -> bool:
+        return operations(self._saddle, self._names.fixed) > MOST_UNROLLED
+
+    @cached_property
+    def _factors(self) -> Factors:
+        return self._factored(self._saddle, "")
+
+    def _factored(self, saddle: Saddle, label: str) -> Factors:
+        names = [*self._symbols(0), *(self._names.translator.symbol(h.constraint.force) for h in self.constraints)]
+        return Factors(saddle, [s.name for s in names], self._names.fixed, label)
 
     def _symbols(self, order: int) -> list[Symbol]:
         return [self._names.translator.symbol(v, order) for v in self.variables]
-
-    def _large(self, saddle: Saddle) -> bool:
-        return operations(saddle, self._names.fixed) > MOST_UNROLLED
 
     def _applied(self, variable: Variable) -> Expr:
         forces = [a for a in self._names.system.applied if a.target is variable]
         return sp.Add(*(self._names.translator.in_unit(a.value) for a in forces))
 
-    def _implicit(self, saddle: Saddle, unknowns: list[Symbol]) -> list[Relation]:
-        rows = [sp.Add(*(e * u for e, u in zip(row, unknowns, strict=True))) for row in saddle.rows()]
-        return [
-            Relation(left, right, self.span, None, tuple(unknowns))
-            for left, right in zip(rows, saddle.right, strict=True)
-        ]
-
-    def _eliminated(
-        self, saddle: Saddle, unknowns: list[Symbol], names: list[str], label: str
-    ) -> list[tuple[Symbol, Expr]]:
-        found = solved(saddle, unknowns, names, label, self._names.fixed)
-        for target, value in found:
-            if target not in self._names.translator.quantities:
-                self._names.learn(target, value)
-        return found
+    def _implicit(self, right: Sequence[Expr], unknowns: list[Symbol]) -> list[Relation]:
+        rows = [sp.Add(*(e * u for e, u in zip(row, unknowns, strict=True))) for row in self._saddle.rows()]
+        return [Relation(row, r, self.span, None, tuple(unknowns)) for row, r in zip(rows, right, strict=True)]
 
     # ------------------------------------------------------------ projection
 
@@ -425,27 +421,26 @@ class _Body:
         def moved(entries: Matrix) -> Matrix:
             return {key: entry.xreplace(onto) for key, entry in entries.items()}
 
-        statements = self._steps(self.mass, self.slopes, [h.residual for h in self.constraints], 0)
+        statements = self._steps(self._saddle, [h.residual for h in self.constraints], 0)
         for q, new in onto.items():
-            self._names.learn(new, q)
             statements.append(ir.Assign(new, q + _step(q), self._origin))
-        residuals = [h.rate.xreplace(onto) for h in self.constraints]
-        statements += self._steps(moved(self.mass), moved(self.slopes), residuals, 1)
+        saddle = replace(self._saddle, mass=moved(self.mass), constraint=moved(self.slopes))
+        statements += self._steps(saddle, [h.rate.xreplace(onto) for h in self.constraints], 1)
         return Projection(tuple(statements), {**onto, **{v: v + _step(v) for v in rates}})
 
     @property
     def _origin(self) -> str:
         return ", ".join(h.constraint.span.origin for h in self.constraints)
 
-    def _steps(self, mass: Matrix, slopes: Matrix, residuals: list[Expr], order: int) -> list[ir.Statement]:
+    def _steps(self, saddle: Saddle, residuals: list[Expr], order: int) -> list[ir.Statement]:
         """What moves the coordinates or their rates so that the residuals, which are linear in them, vanish."""
-        saddle = Saddle(mass, slopes, (*(ZERO for _ in self.variables), *(-r for r in residuals)), len(self.variables))
-        moved = [*self._symbols(order), *(symbol(h.constraint.force.path + "'" * order) for h in self.constraints)]
-        unknowns = [_step(s) for s in moved]
-        if self._large(saddle):
-            rows = tuple(map(tuple, saddle.rows()))
-            return [ir.Solve(tuple(unknowns), rows, saddle.right, self._origin)]
-        found = self._eliminated(saddle, unknowns, [s.name for s in moved], "projected ")
+        right = (*(ZERO for _ in self.variables), *(-r for r in residuals))
+        forces = (symbol(h.constraint.force.path + "'" * order) for h in self.constraints)
+        unknowns = [_step(s) for s in (*self._symbols(order), *forces)]
+        if self._large:
+            return [ir.Solve(tuple(unknowns), tuple(map(tuple, saddle.rows())), right, self._origin)]
+        factors = self._factored(saddle, "projected ") if order else self._factors
+        found = [*(factors.definitions if order else ()), *factors.solved(right, unknowns)]
         return [ir.Assign(target, value, self._origin) for target, value in found]
 
 

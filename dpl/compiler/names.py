@@ -91,6 +91,7 @@ _FORMS = {
     "reduced": "{}",
     "measure": "{}",
     "inertia": "{}_inertia",
+    "slope": "{}_slope",
     "mobility": "{}_mobility",
     "factor": "{}_factor",
     "load": "{}_load",

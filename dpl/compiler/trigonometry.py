@@ -7,7 +7,6 @@ about fifteen. Which angles to take apart is found by a short search that ends w
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache
 
 from dpl.compiler.algebra import ONE, Expr, sp
 
@@ -54,6 +53,7 @@ class _Calls:
 
     def __init__(self, calls: Sequence[Expr], sums: dict[Expr, tuple[Expr, Expr]]):
         self._calls, self._sums = calls, sums
+        self._reads: dict[Expr, set[Expr]] = {}
 
     def search(self, chosen: frozenset[Expr]) -> frozenset[Expr]:
         """From a choice of angles to take apart to one that no single change makes cheaper."""
@@ -77,11 +77,13 @@ class _Calls:
             waiting += parts
         return total
 
-    def _parts(self, call: Expr, chosen: frozenset[Expr]) -> list[Expr]:
+    def _parts(self, call: Expr, chosen: frozenset[Expr]) -> set[Expr]:
         """What the addition theorem reads; nothing for an angle that is not taken apart."""
         if call.args[0] not in chosen:
-            return []
-        return sorted(_theorem(call, self._sums[call.args[0]]).atoms(sp.sin, sp.cos), key=sp.default_sort_key)
+            return set()
+        if call not in self._reads:
+            self._reads[call] = _theorem(call, self._sums[call.args[0]]).atoms(sp.sin, sp.cos)
+        return self._reads[call]
 
     def rewritten(self, expr: Expr, chosen: frozenset[Expr]) -> Expr:
         """The expression with these angles taken apart."""
@@ -92,7 +94,6 @@ class _Calls:
             expr = expr.xreplace(found)
 
 
-@cache
 def _theorem(call: Expr, split: tuple[Expr, Expr]) -> Expr:
     """The sine or cosine of a sum, in those of its parts."""
     one, other = split
