@@ -27,6 +27,8 @@ def choose(scenario: Scenario, values: Values) -> tuple[Method, str]:
     """A method for the scenario and the reason for it, judged at the nominal values."""
     run = scenario.run
     assert run is not None, "a static scenario needs no method; this is a bug in DPL"
+    if scenario.modes:
+        return Method("tsit5"), "events and modes: adaptive explicit steps, each event at its own instant"
     if not scenario.states:
         if run.base is not None:
             return Method("sampled"), "everything is sampled: one step per tick"

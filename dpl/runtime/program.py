@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from dpl.runtime import choice, distributions, measure, networks, solve, trajectory
+from dpl.runtime import choice, distributions, hybrid, measure, networks, solve, trajectory
 from dpl.runtime import spec as declared
 from dpl.runtime.solve import ADAPTIVE, STATUS, Apart, Mode
 from dpl.runtime.spec import Given, Measure, Method, Module, Network, Param, Start, Task, Unit, Values
@@ -199,6 +199,8 @@ class Scenario:
         if s.run is None:
             return _finished({k: jnp.asarray(v) for k, v in s.results((), c).items()}, jnp.asarray(solve.OK, jnp.int32))
         method = self.method
+        if s.modes:
+            return _told_apart(*hybrid.measured(s, values, method))
         arguments = measure.arguments_of(s, c)
         need = measure.needs(s.reductions, arguments)
         plan = solve.plan(s, method, solve.MEASURING if need.series else None)
@@ -318,6 +320,13 @@ def _finished(results: dict[str, Array], status: Array) -> tuple[dict[str, Array
     return ended, jnp.where((status == solve.OK) & ~fine, solve.NONFINITE, status)
 
 
+def _told_apart(results: dict[str, Array], status: Array) -> tuple[dict[str, Array], Array]:
+    """The same where results hold what is told of events, which is so even of a run that failed."""
+    said = {k: v for k, v in results.items() if k.startswith(hybrid.SAID)}
+    ended, status = _finished({k: v for k, v in results.items() if k not in said}, status)
+    return ended | said, status
+
+
 def _completed(asked: Method, chosen: Method, words: str) -> tuple[Method, str]:
     """The chosen method with the tolerances that the text gives."""
     kept = {k: v for k, v in asked.arguments.items() if chosen.name in ADAPTIVE and k in ("rtol", "atol", "max_steps")}
@@ -425,6 +434,7 @@ class Run:
         self.units |= {m.name: m.unit.text for m in spec.measures}
         self.notes: list[str] = [] if status == solve.OK else [self.status]
         self.notes += trajectory.notes(spec, times, rows, ranges)
+        self.notes += hybrid.notes(spec, results) if spec.events else []
 
     @property
     def names(self) -> list[str]:

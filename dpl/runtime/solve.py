@@ -7,7 +7,7 @@ arguments. A failure is a status in the result, never an exception.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -19,16 +19,20 @@ from jax import Array, lax
 
 from dpl.runtime import plan as plans
 from dpl.runtime.plan import Plan
-from dpl.runtime.spec import Method, Scenario
+from dpl.runtime.spec import Clock, Method, Scenario
 from dpl.runtime.ticks import Sampled, Ticker, Tuple, as_type_of
 
-OK, MAX_STEPS, NONFINITE, FAILED = 0, 1, 2, 3
+OK, MAX_STEPS, NONFINITE, FAILED, CHATTERING, NOT_ENDED, NEVER = range(7)
 STATUS = {
     OK: "ok",
     MAX_STEPS: "the solver reached its greatest number of steps: for a stiff model write `using kvaerno5()`, "
     "for one that chatters at a jump `smooth(…)` it, else give a larger `max_steps`",
     NONFINITE: "a value is not finite",
     FAILED: "the solver failed",
+    CHATTERING: "events follow each other without end: what they do must take the run away from their condition, "
+    "as a rest of its own that a `mode` describes does",
+    NOT_ENDED: "no `stop` came within the run's longest time",
+    NEVER: "an event whose time is asked for did not happen",
 }
 
 LARGE = 150
@@ -127,13 +131,14 @@ def _join(leaves: list[Array]) -> Array:
     return jnp.concatenate([leaf.ravel() for leaf in leaves])
 
 
-def _dtype(*trees: Any) -> Any:
+def float_type(*trees: Any) -> Any:
     """The floating type of a run: 32 bits if all its values are, else 64."""
     leaves = [leaf for leaf in jax.tree.leaves(trees) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
     return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
 
 
-def _floats(value: Any, dtype: Any) -> Array:
+def floats(value: Any, dtype: Any) -> Array:
+    """A value in a run's floating type; a truth value stays one."""
     array = jnp.asarray(value)
     return array if array.dtype == bool else array.astype(dtype)
 
@@ -178,9 +183,9 @@ def problem(scenario: Scenario, c: Tuple, method: Method, apart: Apart = "never"
     run = scenario.run
     assert run is not None and scenario.start is not None, "a static scenario is not solved; this is a bug in DPL"
     starts = scenario.start(c)
-    dtype = _dtype(c, starts)
-    x, z, held = (tuple(_floats(v, dtype) for v in part) for part in starts)
-    held = _typed_held(scenario, jnp.asarray(run.start, dtype), x, z, held, c)
+    dtype = float_type(c, starts)
+    x, z, held = (tuple(floats(v, dtype) for v in part) for part in starts)
+    held = typed_held(scenario.clocks, jnp.asarray(run.start, dtype), x, z, held, c)
     totals: Tuple = ()
     operations, elementary = 0, True
     if scenario.rhs is not None:
@@ -192,12 +197,12 @@ def problem(scenario: Scenario, c: Tuple, method: Method, apart: Apart = "never"
     layout = Layout(x, totals, dtype, flat=method.name in ADAPTIVE, apart=keep)
     sampled = Sampled(z, z, held)
     y, large = layout.pack(x, totals), operations > LARGE
-    return Problem(scenario, c, dtype, layout, Ticker(scenario, sampled), y, sampled, large)
+    return Problem(scenario, c, dtype, layout, Ticker(scenario.clocks, sampled), y, sampled, large)
 
 
-def _typed_held(scenario: Scenario, t: Array, x: Tuple, z: Tuple, held: Tuple, c: Tuple) -> Tuple:
+def typed_held(clocks: Sequence[Clock], t: Array, x: Tuple, z: Tuple, held: Tuple, c: Tuple) -> Tuple:
     """Truth values stay truth values whatever the placeholder at the start was."""
-    for clock in scenario.clocks:
+    for clock in clocks:
         new, _ = jax.eval_shape(clock.evaluate, t, x, z, held, c)
         held = tuple(
             jnp.broadcast_to(h.astype(bool) if n.dtype == bool else h, n.shape) for n, h in zip(new, held, strict=True)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from dpl.runtime.spec import Clock, Scenario
+from dpl.runtime.spec import Clock
 
 Tuple = tuple[Any, ...]
 
@@ -30,12 +30,12 @@ class Sampled(NamedTuple):
 
 
 class Ticker:
-    """The clocks of one scenario as one function of the tick's number."""
+    """The clocks of a scenario, or of one of its modes, as one function of the tick's number."""
 
-    def __init__(self, scenario: Scenario, start: Sampled) -> None:
-        self._clocks = scenario.clocks
+    def __init__(self, clocks: tuple[Clock, ...], start: Sampled) -> None:
+        self._clocks = clocks
         self._start = start
-        self._uniform = all(clock.every == 1 for clock in scenario.clocks)
+        self._uniform = all(clock.every == 1 for clock in clocks)
 
     def carried(self, s: Sampled) -> Any:
         """What the next tick needs of the last one: all, unless every clock ticks always."""
@@ -51,8 +51,15 @@ class Ticker:
 
     def tick(self, i: Any, t: Any, x: Tuple, s: Sampled, c: Tuple) -> Sampled:
         """The sampled part after base tick `i` (an integer, traced or not) at time `t` [s]."""
+        return self.evaluated(i, t, x, self.committed(i, s), c)
+
+    def committed(self, i: Any, s: Sampled) -> Sampled:
+        """The same when the states that are due at base tick `i` have taken their next values."""
+        return s._replace(z=s.pending if self._uniform else _committed(self._clocks, i, s.z, s.pending))
+
+    def evaluated(self, i: Any, t: Any, x: Tuple, s: Sampled, c: Tuple) -> Sampled:
+        """The same when the blocks that tick at base tick `i` have looked at `x` and at the sampled states."""
         z, pending, held = s
-        z = pending if self._uniform else _committed(self._clocks, i, z, pending)
         for every, group in groupby(self._clocks, key=lambda clock: clock.every):
             clocks = tuple(group)
             if every == 1:

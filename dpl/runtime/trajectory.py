@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import solve
+from dpl.runtime import hybrid, solve
 from dpl.runtime.plan import Plan
 from dpl.runtime.solve import Point, Problem
 from dpl.runtime.spec import Method, Scenario, Values
@@ -45,6 +45,9 @@ def trajectory(
     if scenario.run is None:
         row = scenario.observe(0.0, (), (), (), c)
         return {name: jnp.asarray(v)[None] for name, v in row.items()}, ranges, jnp.asarray(solve.OK)
+    if scenario.modes:
+        rows, status = hybrid.observed(scenario, values, method, times)
+        return rows, ranges, status
     p = solve.problem(scenario, c, method)
     plan = solve.plan(scenario, method, len(times) - 1)
     out = solve.solve(p, method, plan, record=lambda point: point, ends=False)
