@@ -55,6 +55,17 @@ def test_check_loads_neither_sympy_nor_jax(tmp_path: Path):
     assert imported(hidden, checked, "sys.stdout = sys.__stdout__") <= {"lark"}
 
 
+@compiler
+def test_a_run_with_fixed_steps_loads_no_adaptive_solvers(tmp_path: Path):
+    file = tmp_path / "one.dpl"
+    file.write_text(
+        "scenario Falling { state x = 1\n x' = -x\n run for 1 [s] using rk4(0.1 [s])\n loss end = final(x) }\n"
+    )
+    ran = f"from dpl.cli.main import main\nmain(['run', '--no-save', '--json', {str(file)!r}])"
+    hidden = "import sys, io; sys.stdout = io.StringIO()"
+    assert "diffrax" not in imported(hidden, ran, "sys.stdout = sys.__stdout__")
+
+
 def test_the_lazy_names_are_the_public_ones():
     import dpl
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +20,9 @@ from dpl.runtime import plan as plans
 from dpl.runtime.plan import Plan
 from dpl.runtime.spec import Clock, Method, Scenario
 from dpl.runtime.ticks import Sampled, Ticker, Tuple, as_type_of
+
+if TYPE_CHECKING:
+    import diffrax
 
 OK, MAX_STEPS, NONFINITE, FAILED, CHATTERING, NOT_ENDED, NEVER = range(7)
 STATUS = {
@@ -399,12 +401,8 @@ def _fixed_span(p: Problem, method: Method) -> Callable[..., tuple[Any, Any, Any
 
 # ---------------------------------------------------------------- adaptive steps
 
-ADAPTIVE: Mapping[str, Callable[[], diffrax.AbstractSolver[Any]]] = {
-    "tsit5": diffrax.Tsit5,
-    "dopri5": diffrax.Dopri5,
-    "dopri8": diffrax.Dopri8,
-    "kvaerno5": diffrax.Kvaerno5,
-}
+ADAPTIVE: Mapping[str, str] = {"tsit5": "Tsit5", "dopri5": "Dopri5", "dopri8": "Dopri8", "kvaerno5": "Kvaerno5"}
+"""Names of solvers in diffrax, which takes longer to import than JAX and is imported where a run needs it"""
 
 GREATEST_STEPS = 4096 * 4
 TIMED_STEPS = 1000
@@ -435,7 +433,9 @@ def _total_tolerances(p: Problem, totals: Tuple, rtol: float, atol: float) -> Tu
 
 
 def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tuple[Any, Any, Any]]:
-    solver = ADAPTIVE[method.name]()
+    import diffrax
+
+    solver = getattr(diffrax, ADAPTIVE[method.name])()
     rtol, atol = _tolerances(p, method)
     adjoint = diffrax.ForwardMode() if mode == "forward" else diffrax.RecursiveCheckpointAdjoint()
     greatest = int(method.arguments.get("max_steps", GREATEST_STEPS))
@@ -466,6 +466,8 @@ def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tupl
 
 def _step_sizes(p: Problem, rtol: float, atol: Array, t: Any, length: float, greatest: int) -> Any:
     """Step sizes by the error; bounded above where time acts by itself, and below so that a jump is got across."""
+    import diffrax
+
     run, s = p.scenario.run, p.scenario
     assert run is not None
     longest = run.duration / min(TIMED_STEPS, max(1, greatest // 4)) if s.timed else None
@@ -478,6 +480,8 @@ def _step_sizes(p: Problem, rtol: float, atol: Array, t: Any, length: float, gre
 
 
 def _status(result: diffrax.RESULTS) -> Array:
+    import diffrax
+
     failure = jnp.where(result == diffrax.RESULTS.max_steps_reached, MAX_STEPS, FAILED)
     return jnp.where(result == diffrax.RESULTS.successful, OK, failure).astype(jnp.int32)
 
