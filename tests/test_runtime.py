@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad, solve_ivp
 
-from dpl.runtime import program, solve, spec
+from dpl.runtime import distributions, program, solve, spec
 from dpl.runtime.blame import blame
 
 GENERATED = Path(__file__).parent / "generated"
@@ -252,6 +252,13 @@ def test_draws_depend_on_seed_name_and_index_alone() -> None:
     assert many["θ0"][jnp.asarray([7, 42])] == pytest.approx(few["θ0"], abs=0)
     assert not np.allclose(many["θ0"] / np.pi, many["ω0"])
     assert not np.allclose(many["θ0"], one.draw(4, np.arange(100))["θ0"])
+
+
+def test_a_given_is_drawn_as_if_it_were_alone() -> None:
+    one = scenario("gym")
+    for given in one.spec.givens:
+        alone = distributions.draws({given.name: given}, 3, jnp.arange(5))[given.name]
+        assert alone.tolist() == one.draw(3, jnp.arange(5))[given.name].tolist()
 
 
 def test_a_batch_is_its_runs() -> None:

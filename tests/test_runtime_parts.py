@@ -130,7 +130,7 @@ def test_a_distribution_agrees_with_scipy(name: str) -> None:
     arguments, reference = SCIPY[name]
     family, expected = distributions.FAMILIES[name], reference(*arguments)
     given = spec.Given("g", 0.0, distribution=spec.Distribution(name, arguments))
-    sample = np.asarray(distributions.draws(given, 0, jnp.arange(4000)))
+    sample = np.asarray(distributions.draws({given.name: given}, 0, jnp.arange(4000))[given.name])
     counts = name in ("poisson", "negative_binomial")
     if counts:
         assert sample.mean() == pytest.approx(expected.mean(), rel=0.05)
@@ -147,7 +147,7 @@ def test_a_distribution_agrees_with_scipy(name: str) -> None:
 
 def test_listed_givens_are_met_in_turn() -> None:
     given = spec.Given("load", 1.0, listed=(1.0, 2.0, 5.0))
-    assert list(distributions.draws(given, 0, jnp.arange(4))) == [1.0, 2.0, 5.0, 1.0]
+    assert list(distributions.draws({given.name: given}, 0, jnp.arange(4))[given.name]) == [1.0, 2.0, 5.0, 1.0]
 
 
 @pytest.mark.parametrize(

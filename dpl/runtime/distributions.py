@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,27 +148,48 @@ def log_density(distribution: Distribution, x: Any) -> Array:
     return FAMILIES[distribution.name].log_density(x, *distribution.arguments)
 
 
-def draws(given: Given, seed: Any, indices: Array) -> Array:
-    """A given [SI] in the runs `indices` [n]: drawn, picked from its list in turn, or its nominal value."""
+def draws(givens: Mapping[str, Given], seed: Any, indices: Array) -> dict[str, Array]:
+    """The givens [SI] in the runs `indices` [n]: each drawn, picked from its list in turn, or its nominal value."""
+    by_share = [g.name for g in givens.values() if _has_quantile(g)]
+    shares = dict(zip(by_share, _shares(_keys(by_share, seed), indices), strict=True)) if by_share else {}
+    return {name: _draws(given, seed, indices, shares.get(given.name)) for name, given in givens.items()}
+
+
+def _draws(given: Given, seed: Any, indices: Array, shares: Array | None) -> Array:
     if given.listed:
         return jnp.asarray(given.listed)[indices % len(given.listed)]
     if given.distribution is None:
         return jnp.full(indices.shape, math.nan if given.value is None else given.value)
-    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(given.name.encode()))
     family, arguments = FAMILIES[given.distribution.name], given.distribution.arguments
-    if family.quantile is not None:
-        return family.quantile(_shares(key, indices), *arguments)
+    if family.quantile is not None and shares is not None:
+        return family.quantile(shares, *arguments)
+    (key,) = _keys([given.name], seed)
     return jax.vmap(lambda i: family.sample(jax.random.fold_in(key, i), *arguments))(indices)
 
 
-def _shares(key: Array, indices: Array) -> Array:
-    """Even draws from (0, 1), one hash of the key per index: a third of the time of a key for each of them.
+def _has_quantile(given: Given) -> bool:
+    if given.listed or given.distribution is None:
+        return False
+    return FAMILIES[given.distribution.name].quantile is not None
+
+
+def _keys(names: Sequence[str], seed: Any) -> Array:
+    """A key for each name [names], of the seed and that name alone."""
+    words = jnp.asarray([zlib.crc32(name.encode()) for name in names], jnp.uint32)
+    return jax.vmap(lambda word: jax.random.fold_in(jax.random.key(seed), word))(words)
+
+
+def _shares(keys: Array, indices: Array) -> Array:
+    """Even draws from (0, 1) [keys, n], one hash of a key per index: a third of the time of a key for each of them.
+
+    All keys go through one hash: XLA takes a twentieth of a second to compile the rounds of each.
 
     Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3.
     """
     counts = indices.astype(jnp.uint32)
-    words = random.threefry_2x32(jax.random.key_data(key), jnp.concatenate([counts, jnp.zeros_like(counts)]))
-    high, low = jnp.split(words, 2)
+    pairs = jnp.concatenate([counts, jnp.zeros_like(counts)])
+    words = jax.vmap(lambda key: random.threefry_2x32(jax.random.key_data(key), pairs))(keys)
+    high, low = jnp.split(words, 2, axis=1)
     dtype = jnp.result_type(float)
     if dtype == jnp.float32:
         return ((high >> 9).astype(dtype) + 0.5) * 2.0**-23

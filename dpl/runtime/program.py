@@ -166,7 +166,7 @@ class Scenario:
     def draw(self, seed: int | Array, indices: Any) -> dict[str, Array]:
         """The givens [SI] of the runs `indices` [n]; run i's values do not depend on which others are drawn."""
         indices = jnp.asarray(indices)
-        return {name: distributions.draws(g, seed, indices) for name, g in self._givens.items()}
+        return distributions.draws(self._givens, seed, indices)
 
     # -- measures
 
