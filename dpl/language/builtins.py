@@ -39,7 +39,7 @@ class Builtin:
     sympy: str | None
     """Name of SymPy's function where its algebra is wanted; None keeps the call opaque."""
     jax: str
-    """Dotted name in the generated module: `jnp.sin`, or `dpl.wrap` of `runtime/functions.py`."""
+    """Dotted name in the generated module: `jnp.exp`, or `dpl.sin` of `runtime/functions.py`."""
     doc: str
     shape: Literal["elementwise", "reduce", "special"] = "elementwise"
 
@@ -78,8 +78,8 @@ FUNCTIONS: dict[str, Builtin] = {
         _row("max", (1, None), "same", "kink", None, "jnp.maximum", "greatest of its arguments, or of an array"),
         _row("clip", 3, "same", "kink", None, "dpl.clip", "clip(x, low, high)"),
         _row("hypot", 2, "same", "smooth", None, "dpl.hypot", "square root of x² + y²"),
-        _row("sin", 1, "pure", "smooth", "sin", "jnp.sin", "sine"),
-        _row("cos", 1, "pure", "smooth", "cos", "jnp.cos", "cosine"),
+        _row("sin", 1, "pure", "smooth", "sin", "dpl.sin", "sine"),
+        _row("cos", 1, "pure", "smooth", "cos", "dpl.cos", "cosine"),
         _row("tan", 1, "pure", "smooth", "tan", "jnp.tan", "tangent"),
         _row("asin", 1, "pure", "smooth", "asin", "jnp.arcsin", "inverse sine"),
         _row("acos", 1, "pure", "smooth", "acos", "jnp.arccos", "inverse cosine"),

@@ -15,6 +15,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy import special
 
+from dpl.runtime.elementary import cos as cos
+from dpl.runtime.elementary import sin as sin
+
 # ---------------------------------------------------------------- roots and powers
 
 

@@ -29,7 +29,7 @@ def aimed_fixed(values):
     setting_speed = dpl.freed(values, "setting.speed", setting[0])  # freed.dpl:13
     slow = dpl.freed(values, "slow", k)  # freed.dpl:14
     throw_speed = setting_speed*slow  # freed.dpl:15
-    x_dot = throw_speed*jnp.cos(angle)  # freed.dpl:7
+    x_dot = throw_speed*dpl.cos(angle)  # freed.dpl:7
     return (x_dot, angle, setting_speed, slow, throw_speed, target, x_start)
 
 

@@ -49,7 +49,7 @@ def swing_up_tick_1(time, states, sampled, held, fixed):
     (net_weights, _, _) = fixed
     pilot_theta = pendulum_theta  # windows.dpl:20
     pilot_omega = pendulum_omega  # windows.dpl:20
-    pilot_u = networks.apply(PILOT_NET, net_weights, jnp.cos(pilot_theta), jnp.sin(pilot_theta), pilot_omega)  # windows.dpl:15
+    pilot_u = networks.apply(PILOT_NET, net_weights, dpl.cos(pilot_theta), dpl.sin(pilot_theta), pilot_omega)  # windows.dpl:15
     return ((pilot_theta, pilot_omega, pilot_u), ())
 
 
@@ -59,14 +59,14 @@ def swing_up_rhs(time, states, sampled, held, fixed):
     (_, _, pilot_u) = held
     theta_dot = pendulum_omega  # windows.dpl:8
     pendulum_u = dpl.clip(pilot_u, -2.0, 2.0)  # windows.dpl:19
-    omega_dot = 3.0*pendulum_u + 15.0*jnp.sin(pendulum_theta)  # windows.dpl:9
+    omega_dot = 3.0*pendulum_u + 15.0*dpl.sin(pendulum_theta)  # windows.dpl:9
     return ((theta_dot, omega_dot), (0.1*pendulum_omega**2 + dpl.wrap(pendulum_theta)**2,))
 
 
 def swing_up_instants(time, states, sampled, held, fixed):
     """What the ends are read for."""
     (pendulum_theta, pendulum_omega) = states
-    energy = 0.5*pendulum_omega**2 + 5.0*jnp.cos(pendulum_theta)  # windows.dpl:7
+    energy = 0.5*pendulum_omega**2 + 5.0*dpl.cos(pendulum_theta)  # windows.dpl:7
     return (energy,)
 
 
@@ -74,7 +74,7 @@ def swing_up_observe(time, states, sampled, held, fixed):
     """Every quantity by name."""
     (pendulum_theta, pendulum_omega) = states
     (pilot_theta, pilot_omega, pilot_u) = held
-    energy = 0.5*pendulum_omega**2 + 5.0*jnp.cos(pendulum_theta)  # windows.dpl:7
+    energy = 0.5*pendulum_omega**2 + 5.0*dpl.cos(pendulum_theta)  # windows.dpl:7
     pendulum_u = dpl.clip(pilot_u, -2.0, 2.0)  # windows.dpl:19
     return {
         "pendulum.u": pendulum_u,
@@ -90,7 +90,7 @@ def swing_up_observe(time, states, sampled, held, fixed):
 def swing_up_critic_1(time, states, sampled, held, fixed):
     """What the critic of swing is called with."""
     (pendulum_theta, pendulum_omega) = states
-    return (jnp.cos(pendulum_theta), jnp.sin(pendulum_theta), pendulum_omega)
+    return (dpl.cos(pendulum_theta), dpl.sin(pendulum_theta), pendulum_omega)
 
 
 def swing_up_ranges(fixed):

@@ -1,0 +1,115 @@
+"""Sine and cosine against many digits, in both precisions, and their derivatives."""
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+
+from dpl.runtime import functions
+
+EXACT = {"sin": mpmath.sin, "cos": mpmath.cos}
+DIGITS = {"float32": 24, "float64": 53}
+both = pytest.mark.parametrize("dtype", DIGITS)
+each = pytest.mark.parametrize("name", EXACT)
+
+
+def ulps(name: str, x: np.ndarray) -> float:
+    """The greatest error of a function at x, in units of the last digit of the exact value."""
+    worst = 0.0
+    with mpmath.workprec(300):
+        for angle, value in zip(x.tolist(), np.asarray(getattr(functions, name)(x)).tolist(), strict=True):
+            exact = EXACT[name](mpmath.mpf(angle))
+            unit = mpmath.mpf(2) ** (mpmath.frexp(exact)[1] - DIGITS[x.dtype.name])
+            worst = max(worst, float(abs(value - exact) / unit))
+    return worst
+
+
+def next_to_zeros(dtype: str, largest: float) -> np.ndarray:
+    """The numbers nearest to a multiple of π/2: for each exponent, numerators of the continued fraction of its size.
+
+    A number of this dtype is m 2^e with an integer m of so many digits; m 2^e = n π/2 is best approximated where m/n is
+    a convergent of π/2 / 2^e.
+    """
+    found: list[float] = []
+    with mpmath.workprec(400):
+        for e in range(-DIGITS[dtype], int(np.log2(largest)) - DIGITS[dtype] + 1):
+            ratio = mpmath.pi / 2 / mpmath.mpf(2) ** e
+            before, numerator, rest = 1, int(ratio), ratio - int(ratio)
+            while numerator < 2 ** DIGITS[dtype]:
+                found.append(float(numerator) * 2.0**e)
+                digit = int(1 / rest)
+                rest = 1 / rest - digit
+                before, numerator = numerator, digit * numerator + before
+    return np.asarray([x for x in found if 0 < x <= largest]).astype(dtype)
+
+
+@each
+@both
+@pytest.mark.parametrize("largest", [1.0, 10.0, 1e5, 1e8])
+def test_within_two_ulp(name: str, dtype: str, largest: float) -> None:
+    random = np.random.default_rng(0)
+    assert ulps(name, random.uniform(-largest, largest, 2000).astype(dtype)) <= 2
+
+
+@each
+@both
+def test_within_two_ulp_where_it_is_hardest(name: str, dtype: str) -> None:
+    quarters = np.floor(np.geomspace(1, 6e7, 1000))
+    around = np.concatenate([quarters * np.pi / 2, (quarters + 0.5) * np.pi / 2])
+    smallest = np.finfo(dtype).tiny
+    for x in (around.astype(dtype), next_to_zeros(dtype, 1e8), np.geomspace(smallest, 1, 500).astype(dtype)):
+        assert ulps(name, x) <= 2
+
+
+@each
+def test_beyond_that_the_angle_is_off_by_its_own_rounding(name: str) -> None:
+    x = np.geomspace(1e8, 2.0**49, 500)
+    with mpmath.workprec(300):
+        exact = np.array([float(EXACT[name](mpmath.mpf(angle))) for angle in x.tolist()])
+    assert np.all(np.abs(np.asarray(getattr(functions, name)(x)) - exact) <= 2.3e-16 * x)
+
+
+@each
+@both
+def test_no_number_where_there_is_no_angle(name: str, dtype: str) -> None:
+    largest = np.finfo(dtype).max
+    x = np.array([2.0**50, 1e30, largest, np.inf, np.nan], dtype)
+    assert np.all(np.isnan(getattr(functions, name)(x))) and np.all(np.isnan(getattr(functions, name)(-x)))
+
+
+@both
+def test_symmetry_is_exact(dtype: str) -> None:
+    x = np.concatenate([[0.0], np.geomspace(1e-30, 1e9, 2000), np.arange(50) * np.pi / 4]).astype(dtype)
+    sin, cos = np.asarray(functions.sin(x)), np.asarray(functions.cos(x))
+    assert np.asarray(functions.sin(-x)).tobytes() == (-sin).tobytes()  # the sign of 0 too
+    assert np.asarray(functions.cos(-x)).tobytes() == cos.tobytes()
+    assert np.all(np.abs(sin) <= 1) and np.all(np.abs(cos) <= 1)
+
+
+@each
+def test_they_follow_the_dtype(name: str) -> None:
+    function, usual = getattr(functions, name), getattr(jnp, name)
+    for x in (2, 2.0, np.float32(2), np.arange(3), jnp.float16(2), jnp.ones((2, 0)), 1 + 2j):
+        assert function(x).dtype == usual(x).dtype and function(x).shape == usual(x).shape
+        assert jnp.allclose(function(x), usual(x), rtol=1e-3 if function(x).dtype == jnp.float16 else 1e-6)
+    assert (function(2.0) * jnp.float32(1)).dtype == jnp.float32, "Python's floats stay weak"
+
+
+def test_derivatives_are_the_other_function() -> None:
+    x = jnp.linspace(-9.0, 9.0, 7)
+    assert jnp.all(jax.vmap(jax.grad(functions.sin))(x) == functions.cos(x))
+    assert jnp.all(jax.vmap(jax.jacfwd(jax.grad(functions.sin)))(x) == -functions.sin(x))
+    assert jnp.all(jax.vmap(jax.grad(jax.grad(functions.cos)))(x) == -functions.cos(x))
+    assert jnp.all(jax.jit(jax.vmap(jax.value_and_grad(functions.cos)))(x)[1] == -functions.sin(x))
+
+
+def test_an_angle_is_reduced_once_for_both() -> None:
+    both = jax.jit(lambda x: functions.sin(x) * functions.cos(x)).lower(jnp.ones(8)).compile().as_text()
+    one = jax.jit(functions.sin).lower(jnp.ones(8)).compile().as_text()
+    assert both.count("round-nearest-even(") == one.count("round-nearest-even(") > 0
+
+
+def test_without_double_precision_they_are_right_too() -> None:
+    with jax.enable_x64(False):
+        assert float(functions.sin(jnp.float32(1e5))) == pytest.approx(np.sin(1e5), rel=1e-6)
