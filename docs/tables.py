@@ -24,6 +24,7 @@ from dpl.language.builtins import (
     TIME_REDUCTIONS,
     Builtin,
     MethodRow,
+    TimeReduction,
 )
 from dpl.language.tasks import CLAUSES
 from dpl.language.units import _PLAIN, _PREFIXED, _PREFIXES
@@ -75,9 +76,12 @@ def _rule(row: Builtin) -> str:
 
 
 def reductions() -> str:
+    def first(row: TimeReduction) -> str:
+        return "event" if row.reads == "event" else "condition" if row.condition else "e"
+
     rows = (
         (
-            f"`{row.name}({', '.join((('condition' if row.condition else 'e'), *row.arguments))})`",
+            f"`{row.name}({', '.join((first(row), *row.arguments))})`",
             _RESULTS[row.result],
             row.smoothness,
             row.doc,

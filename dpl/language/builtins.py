@@ -158,7 +158,7 @@ TIME_REDUCTIONS: dict[str, TimeReduction] = {
         ),
         TimeReduction(
             "event_time", ("k",), "time", "event", False, "smooth",
-            "event_time(landing, k): when the event happens for the k-th time, the first if no k is said", optional=1,
+            "event_time(landing, k): when it happens for the k-th time, the first if `k` is left out", optional=1,
         ),
         TimeReduction("count", (), "pure", "event", False, "flat", "count(landing): how often the event happens"),
     )
