@@ -1,7 +1,7 @@
 """Systems with a Lagrangian as numbers, without JAX: the definitions of the compiler evaluated in order."""
 
-import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import sympy as sp
@@ -12,50 +12,53 @@ from dpl.compiler.equations import Search
 from dpl.compiler.lagrange import Mechanics
 from dpl.compiler.structure import Relation, causalize
 from dpl.compiler.symbolic import Translator
+from dpl.language import syntax
 from dpl.language.balance import Structure
 from dpl.language.model import Applied, Constraint, Lagrangian, Scoped, Variable
 from dpl.language.source import Source
 
 
-def system(text, coordinates, applied=None, constraints=()):
+def system(text, coordinates, applied=None, constraints=None):
     """The system of a text in which `let L` is the Lagrangian, and each coordinate has the equation `q'' = 0`.
 
-    `applied` and `constraints` name lets: forces by coordinate, and what is held at 0 (with the force `NAME.force`).
+    `applied` names the lets that are forces, by coordinate; `constraints` those that stand for the forces which hold
+    other lets at 0, by the names of these.
     """
     text = "scenario S {\n" + "\n".join([text, *(f"{q}'' = 0" for q in coordinates), "run for 1", "}"])
     found = language.load_text(Source("test.dpl", text)).systems["S"]
     structure = Structure(found)
-    orders = structure.orders
     named = {v.path: v for v in found.variables}
-    moved = {structure.matching[named[q], 2] for q in coordinates}
+    forces = [named[f] for f in (constraints or {}).values()]
+    dropped = [
+        *(structure.matching[named[q], 2] for q in coordinates),
+        *(e for e in found.equations if e.target in forces),
+    ]
 
     def let(name):
         return named[name].value
 
     value = let("L")
     item = Lagrangian(value, value.scope, value.span, coordinates=tuple(named[q] for q in coordinates))
+    zero = Scoped(syntax.Number(0, None, span=value.span), value.scope)
     held = []
-    for name in constraints:
-        v = named[name]
-        force = Variable(f"{name}.force", "let", v.declaration, v.scope, v.unit)
-        zero = Scoped(language.syntax.Number(0, None, span=v.span), v.scope)
-        held.append(Constraint(v.value, zero, force, v.scope, v.span))
-    energies = [replace_energy(named["L"], item)]
+    for name, force in (constraints or {}).items():
+        held.append(Constraint(let(name), zero, named[force], value.scope, let(name).span))
+        named[force].value = None
     new = replace(
         found,
-        variables=[*found.variables, *energies, *(h.force for h in held)],
-        equations=[e for e in found.equations if e not in moved],
+        variables=[*found.variables, _energy(named["L"], item)],
+        equations=[e for e in found.equations if e not in dropped],
         lagrangians=[item],
         applied=[Applied(named[q], let(f), let(f).span) for q, f in (applied or {}).items()],
         constraints=held,
     )
-    structure = Structure(new)
-    structure.__dict__["orders"] = orders
-    return new, Translator(new, structure)
+    new_structure = Structure(new)
+    new_structure.__dict__["orders"] = structure.orders
+    return new, Translator(new, new_structure)
 
 
-def replace_energy(variable, item):
-    return Variable("energy", "let", variable.declaration, variable.scope, variable.unit, energy=item)
+def _energy(like, item):
+    return Variable("energy", "let", like.declaration, like.scope, like.unit, energy=item)
 
 
 class Motion:
@@ -110,19 +113,15 @@ def run(statements, known):
 
 
 def evaluated(expr, known):
-    """An expression in doubles: every operation once, in the order in which it is written."""
-    if expr.is_Symbol:
-        return known[expr.name]
-    if not expr.args:
-        return float(expr)
-    args = [evaluated(a, known) for a in expr.args]
-    if isinstance(expr, sp.Add):
-        return math.fsum(args)
-    if isinstance(expr, sp.Mul):
-        return math.prod(args)
-    if isinstance(expr, sp.Pow):
-        return args[0] ** args[1]
-    return getattr(np, {"Abs": "abs"}.get(type(expr).__name__, type(expr).__name__))(*args)
+    """An expression of the compiler in doubles."""
+    symbols, function = _function(expr)
+    return function(*(known[s.name] for s in symbols))
+
+
+@cache
+def _function(expr):
+    symbols = sorted(expr.free_symbols, key=lambda s: s.name)
+    return symbols, sp.lambdify(symbols, expr, "math", dummify=True)
 
 
 TREBUCHET = """
@@ -138,4 +137,5 @@ let px = -arm*sin(A) - sling*sin(A + S);  let py = arm*cos(A) + sling*cos(A + S)
 let L = ½*beam*(bx'² + by'²) + ½*Ib*A'² + ½*weight*(wx'² + wy'²) + ½*Iw*(A' + W')²
       + ½*ball*(px'² + py'²) - g*(beam*by + weight*wy + ball*py)
 let ground = py + pivot
+let force = 0
 """

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dpl.compiler import ir
-from dpl.compiler.algebra import INFINITY, TIME, ZERO, Expr, Symbol, next_of, number, opaque, sp
+from dpl.compiler.algebra import INFINITY, ONE, TIME, ZERO, Expr, Symbol, next_of, number, opaque, sp
 from dpl.compiler.lagrange import Mechanics, Projection
 from dpl.compiler.shapes import shaped
 from dpl.compiler.structure import Relation, causalize
@@ -218,6 +218,8 @@ class Search:
     aliases: dict[Symbol, Expr]
 
     def __call__(self, unknown: Symbol) -> ir.Unknown:
+        if unknown not in self.translator.quantities:  # of our own making: it has no unit
+            return ir.Unknown(unknown, ONE)
         variable, order = self.translator.quantities[unknown]
         low, high = self._range(variable) if order == 0 else (None, None)
         unit = number(float(variable.display.scale))

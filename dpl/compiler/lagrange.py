@@ -31,8 +31,8 @@ from dpl.language.graph import components
 from dpl.language.model import Constraint, Lagrangian, System, Variable
 from dpl.language.source import Span
 
-MOST_UNROLLED = 1_500
-"""Operations of an elimination beyond which the system is solved as a matrix"""
+MOST_UNROLLED = 150
+"""Multiplications of an elimination beyond which the system is solved as a matrix: seven unknowns without zeros"""
 
 
 @dataclass(frozen=True)
