@@ -27,12 +27,16 @@ def scenario(
     modes: tuple[spec.Mode, ...],
     events: tuple[spec.Event, ...],
     duration: float,
-    reductions: tuple[tuple[str, int, tuple[Any, ...]], ...] = (),
+    reductions: tuple[tuple[Any, ...], ...] = (),
     method: spec.Method = ADAPTIVE,
     **entries: Any,
 ) -> program.Scenario:
-    """A scenario whose metrics are `final` of each state, then the given reductions as `r0`, `r1`, …"""
-    every = (*(("final", n, ()) for n in range(len(states))), *reductions)
+    """A scenario whose metrics are `final` of each state, then the given reductions as `r0`, `r1`, …
+
+    A reduction is its kind, its index, its further arguments, and perhaps a window.
+    """
+    every = (*(("final", n, ()) for n in range(len(states))), *(r[:3] for r in reductions))
+    windows = (*((None, None) for _ in states), *((*r[3:], None, None)[:2] for r in reductions))
     names = (*states, *(f"r{n}" for n in range(len(reductions))))
     first = modes[0]
     run = entries.pop("run", spec.Run(0.0, duration, method))
@@ -41,16 +45,22 @@ def scenario(
         tuple(spec.Measure(n, "metric") for n in names), first.fixed, lambda r, c: dict(zip(names, r, strict=True)),
         first.observe, run=run, states=tuple(spec.Observed(n) for n in states), start=start, rhs=first.rhs,
         reductions=tuple(spec.Reduction(kind, n) for kind, n, _ in every),
-        reduction_arguments=lambda c: tuple((None, None, a) for _, _, a in every),
+        reduction_arguments=lambda c: tuple((*w, a) for w, (_, _, a) in zip(windows, every, strict=True)),
         events=events, automata=entries.pop("automata", (tuple(m.name for m in modes),)), modes=modes, **entries,
     )  # fmt: skip
     return next(iter(program.from_module(spec.Module("m", "", (one,), (), "0")).scenarios.values()))
 
 
+def changed(one: program.Scenario, **entries: Any) -> program.Scenario:
+    """The same scenario with other entries."""
+    module = spec.Module("m", "", (replace(one.spec, **entries),), (), "0")
+    return next(iter(program.from_module(module).scenarios.values()))
+
+
 def derivative(one: program.Scenario, measure: str, name: str, forward: bool = True, **params: float) -> float:
     at = {**one.params, **params}
-    take = jax.jacfwd if forward else jax.grad
-    return float(take(lambda v: one.evaluate({**at, name: v}, mode="forward")[measure])(jnp.asarray(float(at[name]))))
+    take, mode = (jax.jacfwd, "forward") if forward else (jax.grad, "reverse")
+    return float(take(lambda v: one.evaluate({**at, name: v}, mode=mode)[measure])(jnp.asarray(float(at[name]))))
 
 
 # ---------------------------------------------------------------- a bouncing ball
@@ -340,8 +350,7 @@ def test_a_run_is_shown_by_the_mode_that_it_is_in() -> None:
         replace(m, observe=lambda t, x, z, held, c, on=on: {"T": x[0], "on": on})
         for m, on in zip(one.spec.modes, (1.0, float("nan")), strict=True)
     )
-    spec_ = replace(one.spec, modes=seen, observed=(spec.Observed("T"), spec.Observed("on")))
-    shown = next(iter(program.from_module(spec.Module("m", "", (spec_,), (), "0")).scenarios.values())).simulate(50)
+    shown = changed(one, modes=seen, observed=(spec.Observed("T"), spec.Observed("on"))).simulate(50)
     since = shown.time % (2 * np.log(3.0))
     heating = since < np.log(3.0)
     assert np.array_equal(np.isfinite(shown["on"]), heating)
@@ -367,3 +376,62 @@ def test_events_and_ticks_share_a_run() -> None:
     got = one.evaluate()
     assert got["r1"] == 2
     assert got["r0"] == pytest.approx(0.6 + 0.1 / 3, rel=1e-9)
+
+
+# ---------------------------------------------------------------- reverse mode
+
+
+@pytest.mark.parametrize("name", ["e", "h0"])
+def test_reverse_mode_agrees_with_forward_mode(name: str) -> None:
+    one = ball(2.5, kept=4)
+    forward = derivative(one, "h", name)
+    assert derivative(one, "h", name, forward=False) == pytest.approx(forward, rel=1e-12)
+
+
+def test_a_batch_has_the_gradient_of_its_members() -> None:
+    one = ball(2.0, kept=1)
+    starts = jnp.linspace(0.5, 2.0, 3)
+    loss = lambda e: jnp.mean(jax.vmap(lambda h0: one.evaluate({"h0": h0, "e": e})["h"] ** 2)(starts))  # noqa: E731
+    descend = lambda e, _: (e - 0.01 * jax.grad(loss)(e), loss(e))  # noqa: E731
+    _, losses = jax.lax.scan(descend, jnp.asarray(0.8), None, length=3)
+    d = 1e-6
+    slope = (loss(jnp.asarray(0.8 + d)) - loss(jnp.asarray(0.8 - d))) / (2 * d)
+    assert losses[2] < losses[1] < losses[0]
+    first, _ = descend(jnp.asarray(0.8), None)
+    assert first == pytest.approx(0.8 - 0.01 * float(slope), rel=1e-7)
+
+
+# ---------------------------------------------------------------- what is recorded
+
+
+def test_reductions_look_at_both_sides_of_an_instant_and_not_across() -> None:
+    """The ball's height and speed: v jumps from -√(2·g·h0) to e·√(2·g·h0) at the impact."""
+    up = lambda t, x, z, held, c: (x[0], x[1], x[1] > 0)  # noqa: E731
+    reductions = (
+        ("peak", 1, ()), ("lowest", 1, ()), ("value_at", 0, (0.8,)), ("peak", 0, (), 0.5, 1.0), ("fraction", 2, ()),
+        ("integral", 0, (), 0.2, 1.0), ("settling_time", 0, (0.0, 0.9)), ("average", 0, (), None, 0.4),
+    )  # fmt: skip
+    one = ball(1.1)
+    fly = replace(
+        one.spec.modes[0], recorded=up, rhs=lambda t, x, z, held, c: ((x[1], -c[0] + 0 * x[0]), (x[0],)),
+        margins=lambda t, x, z, held, c: (-x[0],),
+    )  # fmt: skip
+    got = scenario(
+        {"g": 9.81, "e": 0.8, "h0": 1.0}, ("h", "v"), one.spec.start, (fly,), one.spec.events, 1.1, reductions
+    )
+    g, e, t1 = 9.81, 0.8, impact(1, 9.81, 0.8, 1.0)
+    fast = np.sqrt(2 * g)
+    top = t1 + e * fast / g
+    flown = lambda a, b: e * fast * (b * b - a * a) / 2 - g * (b**3 - a**3) / 6  # noqa: E731
+    fallen = lambda a, b: (b - a) - g * (b**3 - a**3) / 6  # noqa: E731
+    found = got.evaluate()
+    assert found["r0"] == pytest.approx(e * fast, rel=1e-9)
+    assert found["r1"] == pytest.approx(-fast, rel=1e-9)
+    assert found["r2"] == pytest.approx(height(0.8, g, e, 1.0), rel=1e-9)
+    assert found["r3"] == pytest.approx(e * e, rel=1e-5)
+    assert found["r4"] == pytest.approx((top - t1) / 1.1, rel=2e-3)
+    assert found["r5"] == pytest.approx(fallen(0.2, t1) + flown(0.0, 1.0 - t1), rel=1e-9)
+    assert found["r6"] == pytest.approx(np.sqrt(0.2 / g), rel=1e-4)
+    assert found["r7"] == pytest.approx(fallen(0.0, 0.4) / 0.4, rel=1e-9)
+    slope = (height(0.8, g, 0.8 + 1e-6, 1.0) - height(0.8, g, 0.8 - 1e-6, 1.0)) / 2e-6
+    assert derivative(got, "r2", "e") == pytest.approx(slope, rel=1e-6)

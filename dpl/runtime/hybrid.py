@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from equinox.internal import while_loop
 from jax import Array, lax
 
+from dpl.runtime import directions, measure, pieces, solve, steps
 from dpl.runtime import plan as plans
-from dpl.runtime import solve, steps
-from dpl.runtime.march import ARRIVED, AT_ONCE, BROKEN, LOCATED, TIRED, Flow, Steps, Watch, march
+from dpl.runtime.march import ARRIVED, AT_ONCE, BROKEN, LOCATED, TIRED, Flow, Loop, Steps, Watch, march
 from dpl.runtime.solve import CHATTERING, NEVER, NONFINITE, NOT_ENDED, OK, Layout
 from dpl.runtime.spec import Method, Mode, Reduction, Scenario, Transition
 from dpl.runtime.ticks import Sampled, Ticker, Tuple, as_type_of
 
 ALREADY, GRAZED = 1, 2
 """Bits of what is told of an event: it was true when its mode began; it only grazed its border"""
+
+PIECES, MEASURING = 4, 500
+"""Most pieces between two halts of a run that is measured, and about how many halts that has"""
 
 FIRINGS, CASCADE, SHRINKING = 1000, 100, 5
 """Most firings of a run, most rounds at one instant, successive shrinking gaps before what is left of them counts"""
@@ -65,6 +69,20 @@ class Moment(NamedTuple):
     size: Array
     """Length of the next step [s]"""
     attempts: Array
+    traced: Any
+    """A `Trace` where something is recorded, else None"""
+
+
+class Trace(NamedTuple):
+    """The smooth pieces of a run since it halted last, at most `PIECES` of them: an end each, [pieces, 2].
+
+    Values and slopes [pieces, 2, quantities] are of what is recorded, then of the quadratures.
+    """
+
+    times: Array
+    values: Array
+    slopes: Array
+    number: Array
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,7 @@ class Hybrid:
     method: Method
     dtype: Any
     first: Moment
+    loop: Loop = lax.while_loop
 
     @property
     def start(self) -> float:
@@ -147,7 +166,7 @@ def _beginning(scenario: Scenario, t: Array, x: Tuple, totals: Tuple, sampled: S
         told=none, armed=no, fresh=no, entered=jnp.asarray(_rules(scenario)[0]), tested=no,
         once=jnp.full(events, jnp.nan, dtype), last=jnp.full(events, -jnp.inf, dtype),
         gap=jnp.full(events, jnp.inf, dtype), shrinking=none, rounds=zero,
-        size=jnp.asarray(1e-4 * scenario.run.duration, dtype), attempts=zero,
+        size=jnp.asarray(1e-4 * scenario.run.duration, dtype), attempts=zero, traced=None,
     )  # fmt: skip
 
 
@@ -155,6 +174,7 @@ def _beginning(scenario: Scenario, t: Array, x: Tuple, totals: Tuple, sampled: S
 
 METHODS = (*steps.TABLEAUS, "semi_implicit")
 GREATEST_STEPS = 4096 * 4
+CHECKPOINTS = 64
 TIMED_STEPS = 1000
 """Least steps of an adaptive run whose right-hand side reads the time"""
 
@@ -271,7 +291,7 @@ def visit(h: Hybrid, index: int, m: Moment, end: Any, active: Any) -> tuple[Mome
     y = layout.pack(*_parts(mode, m))
     if flow.project is not None:
         y = flow.project(m.t, y)
-    out = march(flow, m.t, y, m.size, watch, stop, active)
+    out = march(flow, m.t, y, m.size, watch, stop, active, h.loop)
     states, totals = layout.unpack(out.y)
     settle = lambda old, new: old.at[place].set(new) if place.size else old  # noqa: E731
     told = jnp.where(out.already, ALREADY, 0) + jnp.where(out.grazed, GRAZED, 0)
@@ -288,9 +308,52 @@ def visit(h: Hybrid, index: int, m: Moment, end: Any, active: Any) -> tuple[Mome
         status=status.astype(jnp.int32), attempts=attempts,
         rounds=jnp.where(out.phase == AT_ONCE, m.rounds, 0),
     )  # fmt: skip
+    if m.traced is not None:
+        moved = moved._replace(traced=_with_piece(h, index, m, moved))
     fired = _fired(h, index, m, moved, out, rings)
     new = _instant(h, index, moved, fired)
     return new, (out.phase == ARRIVED) & ~jnp.any(fired) & (lax.stop_gradient(new.t - end) >= -h.same)
+
+
+def _with_piece(h: Hybrid, index: int, before: Moment, after: Moment) -> Trace:
+    """The trace with the piece from one moment to another; those that are too many take the place of the last."""
+    trace: Trace = after.traced
+    ends = [(m.t, m.x, m.totals) for m in (before, after)]
+    points = jax.tree.map(lambda a, b: jnp.stack([a, b]), *ends)
+    values, slopes = jax.vmap(lambda p: _recorded(h, index, after.sampled, *p))(points)
+    slot = jnp.minimum(trace.number, PIECES - 1)
+    new = Trace(
+        trace.times.at[slot].set(points[0]), trace.values.at[slot].set(values), trace.slopes.at[slot].set(slopes),
+        trace.number + 1,
+    )  # fmt: skip
+    longer = lax.stop_gradient(after.t - before.t) > 0
+    return jax.tree.map(lambda a, b: jnp.where(longer, a, b), new, trace)
+
+
+def _recorded(h: Hybrid, index: int, s: Sampled, t: Any, x: Tuple, totals: Tuple) -> tuple[Array, Array]:
+    """What reductions read at an instant, and how fast it changes [quantities]."""
+    mode, c = h.scenario.modes[index], h.constants[index]
+    slopes, integrands = mode.rhs(t, x, s.z, s.held, c)
+
+    def look(t: Any, x: Tuple) -> Tuple:
+        recorded = mode.recorded(t, x, s.z, s.held, c) if mode.recorded is not None else ()
+        return tuple(jnp.asarray(v).astype(h.dtype) for v in recorded)
+
+    moving = tuple(as_type_of(d, a) for d, a in zip(slopes, x, strict=True))
+    values, rates = jax.jvp(look, (t, x), (jnp.ones_like(t), moving))
+    integrands = tuple(as_type_of(d, a) for d, a in zip(integrands, totals, strict=True))
+    return _row((*values, *totals), h.dtype), _row((*rates, *integrands), h.dtype)
+
+
+def _row(values: Tuple, dtype: Any) -> Array:
+    return jnp.stack(values) if values else jnp.zeros(0, dtype)
+
+
+def _untraced(h: Hybrid, m: Moment) -> Trace:
+    """A trace without pieces."""
+    count = jax.eval_shape(lambda m: _recorded(h, 0, m.sampled, m.t, m.x, m.totals)[0], m).shape[0]
+    none = jnp.zeros((PIECES, 2, count), h.dtype)
+    return Trace(jnp.full((PIECES, 2), m.t), none, none, jnp.asarray(0, jnp.int32))
 
 
 def _rings(h: Hybrid, index: int, m: Moment) -> list[Array]:
@@ -462,7 +525,7 @@ def advance(h: Hybrid, m: Moment, end: Any) -> Moment:
     if straight(h.scenario):
         return _passed(h, m, jnp.asarray(False), end)[0]
     going = lambda carry: ~carry[1] & _moves(carry[0])  # noqa: E731
-    return lax.while_loop(going, lambda carry: _passed(h, *carry, end), (m, jnp.asarray(False)))[0]
+    return h.loop(going, lambda carry: _passed(h, *carry, end), (m, jnp.asarray(False)))[0]
 
 
 def _moves(m: Moment) -> Array:
@@ -538,8 +601,16 @@ def stops(h: Hybrid, times: np.ndarray) -> Stops:
     return Stops(at, number.astype(np.int32), place[len(ticks) + 2 :])
 
 
-def run(h: Hybrid, times: np.ndarray | None = None, record: Callable[[Moment], Any] = lambda m: None) -> Course:
-    """The whole run; `record(moment)` at each of `times` [s], after what happens there."""
+def run(
+    h: Hybrid,
+    times: np.ndarray | None = None,
+    record: Callable[[Moment], Any] = lambda m: None,
+    measuring: bool = False,
+) -> Course:
+    """The whole run; `record(moment)` at each of `times` [s], after what happens there.
+
+    Where it is `measuring` the series is the traces between all times and ticks instead.
+    """
     halts = stops(h, np.empty(0) if times is None else times)
     clocked = bool(np.any(halts.ticks >= 0))
 
@@ -551,7 +622,10 @@ def run(h: Hybrid, times: np.ndarray | None = None, record: Callable[[Moment], A
     def interval(m: Moment, row: Any) -> tuple[Moment, Any]:
         number, to = row
         m = begun(m, number)
-        return advance(h, m, to), record(m)
+        if not measuring:
+            return advance(h, m, to), record(m)
+        m = advance(h, m._replace(traced=_untraced(h, m)), to)
+        return m._replace(traced=None), m.traced
 
     to = jnp.asarray(halts.times[1:], h.dtype)
     first = begun(h.first, jnp.asarray(0, jnp.int32))
@@ -560,7 +634,7 @@ def run(h: Hybrid, times: np.ndarray | None = None, record: Callable[[Moment], A
     else:
         last, series = lax.scan(interval, h.first, (jnp.asarray(halts.ticks[:-1]), to))
     last = begun(last, jnp.asarray(halts.ticks[-1]))
-    if times is not None:
+    if times is not None and not measuring:
         whole = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), series, record(last))
         series = jax.tree.map(lambda a: a[halts.kept], whole)
     return Course(first, _ended(h, last), series)
@@ -578,19 +652,65 @@ def _ended(h: Hybrid, m: Moment) -> Moment:
 # ---------------------------------------------------------------- measures
 
 
-def measured(scenario: Scenario, values: Any, method: Method) -> tuple[dict[str, Array], Array]:
-    """Every measure [SI], what is told of each event (see `told`), and the status."""
-    h = prepare(scenario, values, method)
-    first, last, _ = run(h)
-    c = scenario.fixed(values)
-    arguments = scenario.reduction_arguments(c) if scenario.reduction_arguments else ((None, None, ()),) * 99
-    reduced = tuple(_reduced(h, first, last, r, a) for r, a in zip(scenario.reductions, arguments, strict=False))
-    status = last.status
-    asked = [value for value, r in zip(reduced, scenario.reductions, strict=True) if r.kind == "event_time"]
-    for value in asked:
-        status = jnp.where((status == OK) & jnp.isnan(value), NEVER, status)
+def measured(scenario: Scenario, values: Any, method: Method, mode: solve.Mode) -> tuple[dict[str, Array], Array]:
+    """Every measure [SI], what is told of each event (see `told`), and the status.
+
+    Args:
+        mode: `forward` where only forward-mode derivatives will be taken.
+    """
+    led = {**values, **(scenario.leading(values) if scenario.leading is not None else {})}
+    forward = partial(_course, scenario, method, lax.while_loop)
+    if mode == "forward":
+        reduced, said, status = forward(led)
+    else:
+        reads = directions.read(lambda v: [_read_of(scenario, v)], led)
+        backward = partial(_course, scenario, method, _reversible)
+        reduced, said, status = directions.differentiable(forward, backward, led, reads)
+    c = scenario.fixed(led)
     results = {name: jnp.asarray(v) for name, v in scenario.results(reduced, c).items()}
-    return results | told(scenario, last), status.astype(jnp.int32)
+    return results | said, status.astype(jnp.int32)
+
+
+def _reversible(going: Callable[[Any], Any], body: Callable[[Any], Any], first: Any) -> Any:
+    """A loop with reverse-mode derivatives from stored states."""
+    return while_loop(going, body, first, max_steps=GREATEST_STEPS, kind="checkpointed", checkpoints=CHECKPOINTS)
+
+
+def _read_of(scenario: Scenario, values: Any) -> Any:
+    """All of the values that a run reads."""
+    constants = [mode.fixed(values) for mode in scenario.modes]
+    start = scenario.start(constants[0]) if scenario.start is not None else ()
+    return constants, start, _arguments(scenario, scenario.fixed(values))
+
+
+def _arguments(scenario: Scenario, c: Tuple) -> tuple[Any, ...]:
+    if scenario.reduction_arguments is None:
+        return tuple((None, None, ()) for _ in scenario.reductions)
+    return tuple(scenario.reduction_arguments(c))
+
+
+def _course(scenario: Scenario, method: Method, loop: Loop, values: Any) -> tuple[Tuple, dict[str, Array], Array]:
+    """Every reduction, what is told of events, and the status as a float: all of which have tangents."""
+    h = replace(prepare(scenario, values, method), loop=loop)
+    arguments = _arguments(scenario, scenario.fixed(values))
+    pieced = [
+        r.kind in pieces.REDUCTIONS or (r.kind in measure.INTEGRALS and (a[0] is not None or a[1] is not None))
+        for r, a in zip(scenario.reductions, arguments, strict=True)
+    ]
+    if any(pieced):
+        course = run(h, h.start + np.arange(MEASURING + 1) / MEASURING * h.duration, measuring=True)
+    else:
+        course = run(h)
+    first, last, traces = course
+    reduced = tuple(
+        _pieced(h, last, traces, r, a) if cut else _reduced(h, first, last, r, a)
+        for r, a, cut in zip(scenario.reductions, arguments, pieced, strict=True)
+    )
+    status = last.status
+    for value, r in zip(reduced, scenario.reductions, strict=True):
+        if r.kind == "event_time":
+            status = jnp.where((status == OK) & jnp.isnan(value), NEVER, status)
+    return reduced, told(scenario, last), status.astype(h.dtype)
 
 
 def observed(scenario: Scenario, values: Any, method: Method, times: np.ndarray) -> tuple[dict[str, Any], Array]:
@@ -650,6 +770,21 @@ def _reduced(h: Hybrid, first: Moment, last: Moment, r: Reduction, arguments: An
         return _instants(h, first if r.kind == "initial" else last)[r.index]
     total = last.totals[r.index]
     return total if r.kind == "integral" else total / (last.t - h.start)
+
+
+def _pieced(h: Hybrid, last: Moment, traces: Trace, r: Reduction, arguments: Any) -> Array:
+    """A reduction of what was recorded along the run, or of a quadrature in a window; both end where the run does."""
+    start, until, further = arguments
+    times, values, slopes = (a.reshape(-1, *a.shape[2:]) for a in traces[:3])
+    integral = r.kind in measure.INTEGRALS
+    quantity = values.shape[-1] - len(last.totals) + r.index if integral else r.index
+    one = pieces.of(times, values[..., quantity], slopes[..., quantity], r.held and not integral)
+    begin = jnp.asarray(h.start if start is None else start, h.dtype)
+    end = last.t if until is None else jnp.minimum(jnp.asarray(until, h.dtype), last.t)
+    if not integral:
+        return pieces.REDUCTIONS[r.kind](one, begin, end, start, until, *further)
+    total = pieces.at(one, end) - pieces.at(one, begin)
+    return total if r.kind == "integral" else total / (end - begin)
 
 
 def _instants(h: Hybrid, m: Moment) -> Tuple:

@@ -23,6 +23,9 @@ from jax import Array, lax
 
 from dpl.runtime.steps import State, along, halfway
 
+Loop = Callable[[Callable[[Any], Any], Callable[[Any], Any], Any], Any]
+"""loop(going, body, first) -> the last"""
+
 BEGIN, MOVING, LOCATING, ARRIVED, LOCATED, AT_ONCE, BROKEN, TIRED = range(8)
 """What an attempt is for (the first three), and how a march ended"""
 
@@ -134,16 +137,19 @@ class Trial(NamedTuple):
     attempts: Array
 
 
-def march(flow: Flow, t: Array, y: State, size: Array, watch: Watch, stop: Any, active: Any) -> March:
+def march(
+    flow: Flow, t: Array, y: State, size: Array, watch: Watch, stop: Any, active: Any, loop: Loop = lax.while_loop
+) -> March:
     """From `t` to `stop` [s] or to the first event; nowhere where not `active`.
 
     Args:
         size: the step length to try first.
+        loop: which derivatives the loop has; those of `lax.while_loop` are forward.
     """
     end = lax.stop_gradient(stop)
     first = _first(t, y, size, watch)
     going = lambda c: active & (c.phase <= LOCATING) & (c.attempts < flow.steps.greatest)  # noqa: E731
-    c = lax.while_loop(going, lambda c: _attempt(flow, watch, end, c), first)
+    c = loop(going, lambda c: _attempt(flow, watch, end, c), first)
     t, y, fired, grazed = _corrected(flow, c, stop)
     return March(
         t, y, jnp.where(active & (c.phase <= LOCATING), TIRED, c.phase), fired, c.margin > 0, watch.fresh & c.loose,

@@ -200,7 +200,7 @@ class Scenario:
             return _finished({k: jnp.asarray(v) for k, v in s.results((), c).items()}, jnp.asarray(solve.OK, jnp.int32))
         method = self.method
         if s.modes:
-            return _told_apart(*hybrid.measured(s, values, method))
+            return _told_apart(*hybrid.measured(s, values, method, mode))
         arguments = measure.arguments_of(s, c)
         need = measure.needs(s.reductions, arguments)
         plan = solve.plan(s, method, solve.MEASURING if need.series else None)
