@@ -24,7 +24,7 @@ from jax.core import Tracer
 
 from dpl.runtime import choice, distributions, hybrid, measure, networks, solve, trajectory
 from dpl.runtime import spec as declared
-from dpl.runtime.solve import ADAPTIVE, STATUS, Apart, Mode
+from dpl.runtime.solve import ADAPTIVE, STATUS, Company, Mode
 from dpl.runtime.spec import Given, Measure, Method, Module, Network, Param, Start, Task, Unit, Values
 
 # ---------------------------------------------------------------- programs
@@ -116,7 +116,7 @@ class Scenario:
         self._chosen: tuple[Method, str] | None = None
         self.traces: Counter[str] = Counter()
         """How often each function was traced; it does not grow when values change"""
-        self._measures = jax.jit(self._trace_measures, static_argnames=("mode", "apart"))
+        self._measures = jax.jit(self._trace_measures, static_argnames=("mode", "company"))
         self._trajectories: dict[int | None, Callable[[Values], Any]] = {}
 
     # -- values
@@ -191,9 +191,9 @@ class Scenario:
     def measures_si(self, values: Values, mode: Mode = "reverse") -> tuple[dict[str, Array], Array]:
         """Every loss and metric [SI] of one run, and its status (`solve.OK`, …). Pure; tasks map it over runs."""
         self.method  # noqa: B018  chosen here, outside any trace
-        return self._measures(_strong(values), mode=mode, apart=_apart(jax.tree.leaves(values)))
+        return self._measures(_strong(values), mode=mode, company=_company(jax.tree.leaves(values)))
 
-    def _trace_measures(self, values: Values, mode: Mode, apart: Apart) -> tuple[dict[str, Array], Array]:
+    def _trace_measures(self, values: Values, mode: Mode, company: Company) -> tuple[dict[str, Array], Array]:
         self.traces["measures"] += 1
         s, c = self.spec, self.spec.fixed(values)
         if s.run is None:
@@ -205,7 +205,7 @@ class Scenario:
         need = measure.needs(s.reductions, arguments)
         plan = solve.plan(s, method, solve.MEASURING if need.series else None)
         record = partial(measure.keep, s, c, need) if need.series else None
-        out = solve.solve(solve.problem(s, c, method, apart), method, plan, record, need.ends, mode)
+        out = solve.solve(solve.problem(s, c, method, company), method, plan, record, need.ends, mode)
         reduced = measure.reduce(s, c, arguments, plan.grid(), out)
         return _finished({k: jnp.asarray(v) for k, v in s.results(reduced, c).items()}, out.status)
 
@@ -282,17 +282,16 @@ class Scenario:
         return self._trajectories[points]
 
 
-def _apart(leaves: list[Any]) -> Apart:
-    """Whether a run is one of many under `jax.vmap`, and differentiated; in a nested `jit` the tracers do not tell."""
-    batched = differentiated = False
+def _company(leaves: list[Any]) -> Company:
+    """Whether a run is one of many under `jax.vmap`; in a nested `jit` the tracers do not tell."""
     for leaf in leaves:
         value = leaf
         while isinstance(value, Tracer):
+            if type(value).__name__ == "BatchTracer":
+                return "batch"
             inside = getattr(value, "primal", None)
-            batched = batched or type(value).__name__ == "BatchTracer"
-            differentiated = differentiated or inside is not None
             value = getattr(value, "val", None) if inside is None else inside
-    return "simple" if not batched else "elementary" if differentiated else "never"
+    return "alone"
 
 
 def _normalised(values: Mapping[str, Any] | None) -> dict[str, Any]:
