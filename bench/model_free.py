@@ -118,10 +118,10 @@ def _played(act: Act, random: np.random.Generator, count: int, total: Spent) -> 
 class PPO:
     """Proximal policy optimisation, Schulman et al. (2017), arXiv:1707.06347; advantages by GAE, arXiv:1506.02438."""
 
-    carts: int = 8
-    length: int = 32
+    carts: int = 1
+    length: int = 128
     epochs: int = 20
-    rate: float = 1e-3
+    rate: float = 3e-3
     discount: float = 0.98
     decay: float = 0.8
     clip: float = 0.2
