@@ -172,7 +172,7 @@ def _beginning(scenario: Scenario, t: Array, x: Tuple, totals: Tuple, sampled: S
 
 # ---------------------------------------------------------------- methods
 
-METHODS = (*steps.TABLEAUS, "semi_implicit")
+METHODS = (*steps.PRESCRIBED, *steps.EMBEDDED, "semi_implicit")
 GREATEST_STEPS = 4096 * 4
 CHECKPOINTS = 64
 TIMED_STEPS = 1000
@@ -180,7 +180,7 @@ TIMED_STEPS = 1000
 
 
 def adaptive(method: Method) -> bool:
-    return method.name in steps.TABLEAUS and steps.TABLEAUS[method.name].error is not None
+    return method.name in steps.EMBEDDED
 
 
 def prescribed(h: Hybrid) -> float:
@@ -208,7 +208,7 @@ def _steps(h: Hybrid, mode: Mode, layout: Layout, m: Moment) -> Steps:
     totals = tuple(lax.stop_gradient(atol + rtol * h.duration * jnp.abs(jnp.nan_to_num(e))) for e in first)
     longest = h.duration / min(TIMED_STEPS, max(1, greatest // 4)) if mode.timed else math.inf
     shortest = 2 * float(jnp.finfo(h.dtype).eps) * h.duration
-    table = steps.TABLEAUS[h.method.name]
+    table = steps.tableau(h.method.name)
     return Steps(table.order, rtol, layout.pack(states, totals), longest, shortest, greatest)
 
 
@@ -238,7 +238,7 @@ def _flow(h: Hybrid, index: int, m: Moment) -> tuple[Flow, Layout]:
         step = partial(_semi_implicit, mode, layout, slope, whole, s, c)
     else:
         form = steps.step_by_stages if _large(slope, m.t, layout.pack(*_parts(mode, m))) else steps.step
-        step = partial(form, steps.TABLEAUS[h.method.name], slope)
+        step = partial(form, steps.tableau(h.method.name), slope)
     return Flow(step, margins, _steps(h, mode, layout, m), None if mode.project is None else project), layout
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,26 +43,37 @@ def _plain(order: int, nodes: Sequence[float], rows: Sequence[Sequence[float]]) 
     return Tableau(order, np.asarray(nodes, float), stages)
 
 
-def _embedded(solver: type[Any], order: int) -> Tableau:
-    """Diffrax's coefficients, as published."""
-    table: Any = solver.tableau
-    plain = _plain(order, [0.0, *table.c], table.a_lower)
-    return Tableau(order, plain.nodes, plain.stages, np.asarray(table.b_error, float))
-
-
-TABLEAUS: Mapping[str, Tableau] = {
+PRESCRIBED: Mapping[str, Tableau] = {
     "euler": _plain(1, [0, 1], [[1]]),
     "sampled": _plain(1, [0, 1], [[1]]),
     # Kutta (1901), Z. Math. Phys. 46, 435: the midpoint rule and the classical method.
     "midpoint": _plain(2, [0, 0.5, 1], [[0.5], [0, 1]]),
     "rk4": _plain(4, [0, 0.5, 0.5, 1, 1], [[0.5], [0, 0.5], [0, 0, 1], [1 / 6, 1 / 3, 1 / 3, 1 / 6]]),
-    # Tsitouras (2011), Comput. Math. Appl. 62, 770.
-    "tsit5": _embedded(diffrax.Tsit5, 5),
-    # Dormand and Prince (1980), J. Comput. Appl. Math. 6, 19.
-    "dopri5": _embedded(diffrax.Dopri5, 5),
-    # Prince and Dormand (1981), J. Comput. Appl. Math. 7, 67.
-    "dopri8": _embedded(diffrax.Dopri8, 8),
 }
+"""Methods whose steps are prescribed"""
+
+EMBEDDED: Mapping[str, tuple[str, int]] = {
+    # Tsitouras (2011), Comput. Math. Appl. 62, 770.
+    "tsit5": ("Tsit5", 5),
+    # Dormand and Prince (1980), J. Comput. Appl. Math. 6, 19.
+    "dopri5": ("Dopri5", 5),
+    # Prince and Dormand (1981), J. Comput. Appl. Math. 7, 67.
+    "dopri8": ("Dopri8", 8),
+}
+"""Methods with an embedded one for the error: their name in diffrax, and their order"""
+
+
+@cache
+def tableau(name: str) -> Tableau:
+    """Of a method of either kind; embedded ones have diffrax's coefficients, as published."""
+    if name in PRESCRIBED:
+        return PRESCRIBED[name]
+    import diffrax  # takes longer to import than JAX
+
+    solver, order = EMBEDDED[name]
+    table: Any = getattr(diffrax, solver).tableau
+    plain = _plain(order, [0.0, *table.c], table.a_lower)
+    return Tableau(order, plain.nodes, plain.stages, np.asarray(table.b_error, float))
 
 
 def along(y: State, slope: State, h: Any) -> State:
