@@ -1,10 +1,13 @@
 """Every intermediate form of every good program can be shown, and says what it should."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from dpl import language
+from dpl.compiler.diagram import diagrams
+from dpl.compiler.drawing import Layout
 from dpl.compiler.driver import STAGES, compile_model, stage
 from dpl.language.diagnostics import CompileError
 from dpl.language.source import Source
@@ -51,7 +54,7 @@ def test_model():
 UNSOLVABLE = "scenario S { let a = b + 1; let b = a - 1; metric m = a }"
 
 
-@pytest.mark.parametrize("name", ["ast", "model", "graph"])
+@pytest.mark.parametrize("name", ["ast", "model", "graph", "svg"])
 def test_what_needs_no_solution(name):
     assert shown(name, UNSOLVABLE)
 
@@ -103,3 +106,63 @@ def test_graph():
     )
     assert 'subgraph part1["one: Outer"]' in text
     assert '-->|"y"|' in text and '-->|"net"|' in text and '-->|"g"|' in text
+
+
+MODES = """
+model Valve {
+  input level
+  state count = 0
+  mode open, shut { let share = 1 - count/10 }
+  mode open { when low: level < 1 { go shut; count := count + 1 } }
+  mode shut { when level > 2 { go open }; when worn: share < 0.1 { stop } }
+}
+model Tank { state h = 3; output level = h; h' = -1; part valve = Valve(level = h); at 9 { h := 3 } }
+scenario S {
+  part one = Tank()
+  part two = Tank()
+  run until one.valve.low within 9
+  metric t = event_time(one.valve.low)
+}
+"""
+
+
+def test_model_tells_of_modes_and_events():
+    text = shown("model", MODES)
+    assert "modes of one.valve: open, shut" in text
+    assert (
+        "event one.valve.low: when level < 1 { one.valve.count := count + 1; go shut; stop }  # in open; a.dpl:6"
+        in text
+    )
+    assert "event a.dpl:9: at 9 { one.h := 3 }  # a.dpl:9" in text
+    assert "until it is stopped, within 9 s" in text
+
+
+def test_graph_draws_modes():
+    text = shown("graph", MODES)
+    assert 'subgraph part2["valve: Valve"]' in text and 'part2mode1("open")' in text
+    assert "part2begin --> part2mode1" in text
+    assert 'part2mode1 -->|"low"| part2mode2' in text and 'part2mode2 -->|"level > 2"| part2mode1' in text
+    assert 'part2mode2 -->|"worn"| part2stop' in text
+
+
+def test_drawn_boxes_do_not_overlap_and_lie_within_theirs():
+    model = language.load_text(Source("a.dpl", MODES))
+    (diagram,) = diagrams(model)
+    layout = Layout(diagram)
+    names = list(layout.places)
+    for i, one in enumerate(names):
+        for other in names[:i]:
+            a, b = layout.places[one], layout.places[other]
+            within = [
+                p.x <= q.x and p.y <= q.y and q.right <= p.right and q.bottom <= p.bottom for p, q in ((a, b), (b, a))
+            ]
+            apart = a.right <= b.x or b.right <= a.x or a.bottom <= b.y or b.bottom <= a.y
+            nested = bool(layout.lift(one, {other}) or layout.lift(other, {one}))
+            assert any(within) if nested else apart
+    assert all(p.right <= layout.width and p.bottom <= layout.height for p in layout.places.values())
+
+
+def test_a_drawing_is_sound_xml_with_every_name():
+    root = ElementTree.fromstring(shown("svg", MODES))
+    said = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"one: Tank", "valve: Valve", "open", "shut", "low", "level > 2", "worn", "stop"} <= said

@@ -17,7 +17,10 @@ def add(commands: Any) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--stage", choices=STAGES, default="system", help="which form to show (default: system)")
     what.add_argument("--latex", dest="stage", action="store_const", const="latex", help="the equations in LaTeX")
-    what.add_argument("--graph", dest="stage", action="store_const", const="graph", help="parts and wiring")
+    what.add_argument(
+        "--graph", dest="stage", action="store_const", const="graph", help="parts, wiring and modes, in Mermaid"
+    )
+    what.add_argument("--svg", dest="stage", action="store_const", const="svg", help="the same, drawn as SVG")
     parser.set_defaults(command=show)
 
 

@@ -13,7 +13,7 @@ from dpl.language.diagnostics import CompileError, Diagnostic
 from dpl.language.model import CheckedModel
 from dpl.version import __version__
 
-STAGES = ("ast", "model", "system", "ir", "jax", "latex", "graph")
+STAGES = ("ast", "model", "system", "ir", "jax", "latex", "graph", "svg")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Compiled:
 
 
 def stage(model: CheckedModel, name: str) -> str:
-    """One of `STAGES` as text; of `ast`, `model` and `graph` also where equations have no solution."""
+    """One of `STAGES` as text; of `ast`, `model`, `graph` and `svg` also where equations have no solution."""
     return CHECKED[name](model) if name in CHECKED else compile_model(model).stage(name)
 
 

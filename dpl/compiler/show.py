@@ -8,14 +8,16 @@ from typing import cast
 
 from dpl.compiler import ir
 from dpl.compiler.algebra import Expr, opaque
+from dpl.compiler.diagram import show_graph
+from dpl.compiler.drawing import show_svg
 from dpl.compiler.equations import CausalSystem
 from dpl.compiler.lower import Lowered
 from dpl.compiler.notation import Notation, latex, latex_name, statement_lines
 from dpl.compiler.simplify import operations
 from dpl.compiler.structure import Relation
 from dpl.language import syntax
-from dpl.language.depend import reads
-from dpl.language.model import CheckedModel, NetworkUse, PortType, Scope, System, Variable
+from dpl.language.model import CheckedModel, During, Event, NetworkUse, PortType, System, Variable
+from dpl.language.source import Span
 from dpl.language.units import unit_text
 
 INDENT = "  "
@@ -90,8 +92,9 @@ def show_model(model: CheckedModel) -> str:
 
 
 def _checked(system: System) -> list[str]:
-    rows = [("kind", "name", "unit", "value", "clock", "from")] + [_row(v) for v in system.variables]
+    rows = [("kind", "name", "unit", "value", "when", "from")] + [_row(v) for v in system.variables]
     lines = [f"part {p.path}: {getattr(p.item, 'name', '')}" for p in system.parts]
+    lines += [f"modes of {a.path or system.name}: {', '.join(a.modes)}" for a in system.automata]
     lines += _columns(rows)
     lines += [_network(n) for n in system.networks]
     for equation in system.equations:
@@ -99,7 +102,8 @@ def _checked(system: System) -> list[str]:
             word = "" if equation.kind == "equation" else f"{equation.kind} "
             left, right = (" ".join(s.span.text.split()) for s in (equation.left, equation.right))
             inner = f"initial({left})" if equation.kind == "initial" else f"{word}{left}"
-            lines.append(f"{inner} = {right}  # {equation.span.origin}")
+            lines.append(f"{inner} = {right}  # {_during(equation.during)}{equation.span.origin}")
+    lines += _dynamics(system)
     for measure in system.measures:
         unit = measure.display.text or "1"
         lines.append(
@@ -108,8 +112,47 @@ def _checked(system: System) -> list[str]:
     if system.run is not None:
         run = system.run
         method = f" using {run.method.row.name}" if run.method else ""
-        lines.append(f"run from {float(run.start):g} s for {float(run.duration):g} s{method}")
+        ends = "until it is stopped, within" if run.until_stop else "for"
+        lines.append(f"run from {float(run.start):g} s {ends} {float(run.duration):g} s{method}")
     return [_heading(system), *_indented(lines)]
+
+
+def _dynamics(system: System) -> list[str]:
+    """Lagrangians with what acts on them, and events."""
+    lines: list[str] = []
+    for lagrangian in system.lagrangians:
+        names = ", ".join(q.path for q in lagrangian.coordinates)
+        where = f"{_during(lagrangian.during)}{lagrangian.span.origin}"
+        lines.append(f"lagrangian of {names} = {_text(lagrangian.value.span)}  # {where}")
+    for applied in system.applied:
+        where = f"{_during(applied.during)}{applied.span.origin}"
+        lines.append(f"applied {applied.target.path} = {_text(applied.value.span)}  # {where}")
+    for constraint in system.constraints:
+        where = f"{_during(constraint.during)}{constraint.span.origin}"
+        sides = f"{_text(constraint.left.span)} = {_text(constraint.right.span)}"
+        lines.append(f"constraint by {constraint.force.path}: {sides}  # {where}")
+    return lines + [_event(event) for event in system.events]
+
+
+def _event(event: Event) -> str:
+    words = [("every", event.every), ("from", event.start), ("until", event.until), ("at", event.at)]
+    words.insert(0, ("when", event.condition))
+    said = " ".join(f"{word} {_text(value.span)}" for word, value in words if value is not None)
+    done = [f"{a.target.path + chr(39) * a.order} := {_text(a.value.span)}" for a in event.assignments]
+    done += [f"go {event.go[1]}"] if event.go else []
+    done += ["stop"] if event.stop else []
+    notes = ("at once, " if event.at_once else "") + ("at ticks, " if event.sampled else "")
+    where = f"{notes}{_during(event.during)}{event.span.origin}"
+    return f"event {event.path}: {said} {{ {'; '.join(done)} }}  # {where}"
+
+
+def _during(during: During | None) -> str:
+    """`in slide, swing; ` before a place."""
+    return f"in {', '.join(m for m in during.automaton.modes if m in during.modes)}; " if during else ""
+
+
+def _text(span: Span) -> str:
+    return " ".join(span.text.split())
 
 
 def _row(variable: Variable) -> tuple[str, ...]:
@@ -118,7 +161,8 @@ def _row(variable: Variable) -> tuple[str, ...]:
     unit += "" if variable.unit is not None else " (inferred)"
     value = " ".join(variable.value.span.text.split()) if variable.value is not None else ""
     clock = f"every {float(variable.clock.period):g} s" if variable.clock is not None else ""
-    return variable.kind, name, unit, f"= {value}" if value else "", clock, (variable.wired or variable.span).origin
+    when = ", ".join(filter(None, (clock, _during(variable.during).rstrip("; "))))
+    return variable.kind, name, unit, f"= {value}" if value else "", when, (variable.wired or variable.span).origin
 
 
 def _network(use: NetworkUse) -> str:
@@ -215,62 +259,12 @@ def _reduced(value: Expr, causal: CausalSystem) -> Expr:
     return value.xreplace({r.symbol: opaque(r.kind)(r.value, *r.arguments) for r in causal.translator.reductions})
 
 
-# ---------------------------------------------------------------- graph
-
-
-def show_graph(model: CheckedModel) -> str:
-    """Parts and wiring of each scenario as a Mermaid flowchart; of models, where there is no scenario."""
-    systems = list(model.systems.values()) or list(model.models.values())
-    return "\n\n".join("\n".join(_Graph(s).lines()) for s in systems)
-
-
-class _Graph:
-    """One flowchart: parts are boxes, parts of parts stand inside them, arrows follow the wiring."""
-
-    def __init__(self, system: System):
-        self.system = system
-        self.ids = {id(p): f"part{i + 1}" for i, p in enumerate(system.parts)}
-
-    def lines(self) -> list[str]:
-        edges = list(dict.fromkeys(self.edges()))
-        ends = {end for edge in edges for end in edge[:2]}
-        own = ["outside([" + _label(self.system.name) + "])"] if "outside" in ends else []
-        nets = [f"{self.net(n)}{{{{{_label(n.path)}}}}}" for n in self.system.networks if self.net(n) in ends]
-        arrows = [f"{source} -->|{_label(text)}| {target}" for source, target, text in edges]
-        top = [p for p in self.system.parts if "." not in p.path]
-        return ["flowchart LR", *_indented([*own, *nets, *(line for p in top for line in self.box(p)), *arrows])]
-
-    def box(self, part: Scope) -> list[str]:
-        inner = [p for p in self.system.parts if p.path.rpartition(".")[0] == part.path]
-        name = _label(f"{part.path.rpartition('.')[2]}: {getattr(part.item, 'name', '')}")
-        if not inner:
-            return [f"{self.ids[id(part)]}[{name}]"]
-        return [f"subgraph {self.ids[id(part)]}[{name}]", *_indented(x for p in inner for x in self.box(p)), "end"]
-
-    def net(self, use: NetworkUse) -> str:
-        return f"network{self.system.networks.index(use) + 1}" if use in self.system.networks else "outside"
-
-    def edges(self) -> Iterator[tuple[str, str, str]]:
-        for variable in self.system.variables:
-            if variable.kind == "input" and variable.value is not None:
-                for read in reads(variable.value):
-                    target = self.ids.get(id(variable.scope), "outside")
-                    if isinstance(read.what, Variable):
-                        source, text = self.ids.get(id(read.what.scope), "outside"), read.what.declaration.name
-                    elif isinstance(read.what, NetworkUse):
-                        source, text = self.net(read.what), read.what.item.name
-                    else:
-                        continue
-                    if source != target:
-                        yield source, target, text + "'" * read.order
-
-
-def _label(text: str) -> str:
-    """Text in a label of Mermaid's."""
-    return '"' + text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("\n", " ") + '"'
-
-
 # ---------------------------------------------------------------- tables of stages
 
-CHECKED: dict[str, Callable[[CheckedModel], str]] = {"ast": show_ast, "model": show_model, "graph": show_graph}
+CHECKED: dict[str, Callable[[CheckedModel], str]] = {
+    "ast": show_ast,
+    "model": show_model,
+    "graph": show_graph,
+    "svg": show_svg,
+}
 """Forms of a model that may yet have equations without a solution"""

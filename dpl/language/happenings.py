@@ -16,6 +16,7 @@ from dpl.language.change import made_of, varying
 from dpl.language.constants import BadConstant, NotConstant, constant
 from dpl.language.depend import Read, reads
 from dpl.language.diagnostics import Diagnostic, Label
+from dpl.language.mechanics import read_through
 from dpl.language.model import Bound, Event, FunctionUse, Scope, Scoped, System, Variable
 
 DEEPEST = 8
@@ -28,7 +29,7 @@ def check_events(system: System, problems: list[Diagnostic]) -> None:
     for event in system.events:
         if event.condition is not None:
             event.sampled = _sampled(event.condition, structure, changing)
-            problems += _condition(event, event.condition, changing)
+            problems += _condition(event, event.condition, structure, changing)
         for time in (event.every, event.start, event.until, event.at):
             if time is not None:
                 problems += _fixed(time, changing)
@@ -87,14 +88,15 @@ def event_sources(system: System) -> Iterator[tuple[Variable | Event, Scoped]]:
 # ---------------------------------------------------------------- conditions
 
 
-def _condition(event: Event, condition: Scoped, changing: set[Variable]) -> Iterator[Diagnostic]:
+def _condition(event: Event, condition: Scoped, structure: Structure, changing: set[Variable]) -> Iterator[Diagnostic]:
     found = list(reads(condition))
     held = next((r for r in found if isinstance(r.what, Variable) and r.what.clock is not None and r.order), None)
     if held is not None:
         yield held_rate(held, condition)
     parts = list(_parts(condition.expr, condition.scope))
     compares = all(isinstance(part, syntax.Compare) for part in parts)
-    if compares and not any(_changes(r, changing) for r in found):
+    wired = any(v.kind == "input" for v in read_through(condition, structure))  # changes in another use of the block
+    if compares and not wired and not any(_changes(r, changing) for r in found):
         yield never_changes(found, condition)
     for part in parts:
         if not isinstance(part, syntax.Compare):
