@@ -126,6 +126,13 @@ scenario S {
 """
 
 
+def test_equations_are_shown_in_each_mode():
+    text = shown("system", MODES)
+    assert all(f"model Valve in {mode}  " in text for mode in ("open", "shut"))
+    assert all(f"scenario S in {one}, {two}  " in text for one in ("open", "shut") for two in ("open", "shut"))
+    assert r"\paragraph{Valve in shut}" in shown("latex", MODES)
+
+
 def test_model_tells_of_modes_and_events():
     text = shown("model", MODES)
     assert "modes of one.valve: open, shut" in text

@@ -15,7 +15,7 @@ from dpl.compiler.lower import Lowered
 from dpl.compiler.notation import Notation, latex, latex_name, statement_lines
 from dpl.compiler.simplify import operations
 from dpl.compiler.structure import Relation
-from dpl.language import syntax
+from dpl.language import modes, syntax
 from dpl.language.model import CheckedModel, During, Event, NetworkUse, PortType, System, Variable
 from dpl.language.source import Span
 from dpl.language.units import unit_text
@@ -35,7 +35,8 @@ def _columns(rows: list[tuple[str, ...]]) -> list[str]:
 
 def _heading(system: System) -> str:
     kind = "scenario" if system.closed else "model"
-    return f"{kind} {system.name}  ({system.item.span.origin})"
+    mode = f" in {modes.name(system.configuration)}" if system.configuration else ""
+    return f"{kind} {system.name}{mode}  ({system.item.span.origin})"
 
 
 # ---------------------------------------------------------------- ast
@@ -234,7 +235,7 @@ def _lowered(lowered: Lowered) -> list[str]:
         body = [line for s in function.body for line in statement_lines(s)]
         body += [f"return {', '.join(map(text, ir.leaves(function.returns)))}".rstrip()]
         lines += [f"{name}: {counts}", *_indented(body)]
-    return [_heading(lowered.system), *_indented(lines)]
+    return [_heading(lowered.system.whole or lowered.system), *_indented(lines)]
 
 
 # ---------------------------------------------------------------- latex
@@ -250,7 +251,9 @@ def _latex(causal: CausalSystem) -> str:
     rows += [rf"{latex_name('measure ' + m.item.name)} &= {latex(_reduced(v, causal))}" for m, v in causal.measures]
     if not rows:
         return ""
-    lines = [rf"\paragraph{{{causal.system.name}}}", r"\begin{align*}", *(rf"  {row} \\" for row in rows)]
+    mode = f" in {modes.name(causal.system.configuration)}" if causal.system.configuration else ""
+    title = f"{causal.system.name}{mode}".replace("_", r"\_")
+    lines = [rf"\paragraph{{{title}}}", r"\begin{align*}", *(rf"  {row} \\" for row in rows)]
     return "\n".join([*lines, r"\end{align*}"])
 
 
