@@ -43,6 +43,7 @@ _RULES = {
     "square": "all of one unit; the result's unit is its square",
     "product": "the product of the units",
     "table": "`x` as `xs`; the result as `ys`",
+    "choice": "`scores` and `temperature` pure; the result as `values`",
 }
 _SPECIAL = {
     "straight_through": "`f(z)` and `z` of one unit",
@@ -102,11 +103,12 @@ def distributions() -> str:
             f"`{row.name}({', '.join(name for name, _ in row.arguments)})`",
             ", ".join(f"`{name}`" for name, own in row.arguments if own) or "none",
             ", ".join(f"`{name}`" for name in row.positive) or "none",
+            "x" if row.standard else "",
             row.doc,
         )
         for row in DISTRIBUTIONS.values()
     )
-    return _table("distribution | in the unit of what is drawn | above 0 | what it is", rows)
+    return _table("distribution | in the unit of what is drawn | above 0 | of noise | what it is", rows)
 
 
 def solvers() -> str:

@@ -40,6 +40,23 @@ def test_pendulum():
     assert_agree(run, "p.θ p.ω p.energy", [angle, speed, energy])
 
 
+def test_drone():
+    run = simulate(f"""
+        from drone import Drone
+        scenario S {{
+          let push = 8 [N]*sin(3 [1/s]*time)²
+          part d = Drone(m = 0.7, lag = 0.1, drag = 0.05, thrust = push, wind = 2 [m/s], h = 5, v = 1)
+          run for 3 [s] {PRECISE}
+        }}""")
+
+    def rhs(t, y):
+        _, v, force = y
+        drag = 0.05 * (2 - v) * abs(2 - v)
+        return [v, (force + drag) / 0.7 - 9.81, (8 * np.sin(3 * t) ** 2 - force) / 0.1]
+
+    assert_agree(run, "d.h d.v d.F", integrate(rhs, [5, 1, 0.7 * 9.81], run.time))
+
+
 def test_double_pendulum():
     run = simulate(f"""
         from double_pendulum import DoublePendulum

@@ -122,6 +122,7 @@ SCIPY = {
     "negative_binomial": ((3.5, 2.0), lambda mean, size: stats.nbinom(size, size / (size + mean))),
     "beta": ((2.0, 3.0), lambda a, b: stats.beta(a, b)),
     "exponential": ((2.5,), lambda mean: stats.expon(scale=mean)),
+    "gumbel": ((1.0, 2.0), lambda location, scale: stats.gumbel_r(location, scale)),
 }
 
 

@@ -159,7 +159,7 @@ def _shape(value):
     return "".join(f"[{n}]" for n in np.shape(value)).replace("][", ", ")
 
 
-ROWS = [row for row in FUNCTIONS.values() if row.name not in ("straight_through", "smooth")]
+ROWS = [row for row in FUNCTIONS.values() if row.name not in ("straight_through", "smooth", "choose")]
 
 
 def call(row):

@@ -80,7 +80,8 @@ scenario S {
   state x = 1
   part fast = Fast(x = x, n = slow.n)
   part slow = Slow(y = fast.y)
-  x' = (fast.y - x + slow.n)/(2 [s])
+  noise gust ~ normal(0, 0.1) every 100 [ms]
+  x' = (fast.y - x + slow.n + gust)/(2 [s])
   run for 2 [s] using rk4(50 [ms])
   loss cost = integral(x²)
 }

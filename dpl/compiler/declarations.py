@@ -46,6 +46,7 @@ def scenario(
         "givens": tuple(_given(v) for v in system.variables if v.kind == "given"),
         "starts": tuple(_start(s, system.time) for s in lowered.starts),
         "networks": networks,
+        "noises": tuple(v.path for v in system.variables if v.noise) or None,
         "observed": tuple(_observed(v, lowered) for v in lowered.observed),
         "measures": tuple(_measure(m) for m in system.measures),
         **{role: functions[role] for role in ("fixed", "results", "observe")},
@@ -344,6 +345,8 @@ def task(use: TaskUse, functions: TaskFunctions) -> Make:
             "expectations": tuple(map(_comparison, use.expectations, functions.expectations)) or None,
             "until": _comparison(use.until, functions.until) if use.until and functions.until else None,
             "window": functions.window,
+            "anneal": tuple(Make("spec.Annealed", {"name": a.path, "start": a.start, "end": a.end}) for a in use.anneal)
+            or None,
             "method": _method(use.method),
             "counts": use.counts or None,
             "fixed_samples": use.fixed_samples or None,

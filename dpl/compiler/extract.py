@@ -16,6 +16,7 @@ from typing import Any
 from dpl.compiler import ir
 from dpl.compiler.algebra import (
     INFINITY,
+    ONE,
     TIME,
     Expr,
     Symbol,
@@ -108,8 +109,8 @@ def extract_block(system: System, root: Scope) -> Extract:
     """
     assert isinstance(root.item, syntax.Model)
     cut = _cut(system, root)
-    period = _period(cut, root)
     _refuse_rates(cut, root)
+    period = _period(cut, root)
     causal = causal_system(cut)
     translator = causal.translator
     states = [v for v in cut.variables if v.kind == "state" and _within(v.scope, root)]
@@ -324,6 +325,8 @@ def exact(expr: Expr) -> Expr:
     name, args = function_name(expr), [exact(a) for a in expr.args]
     if name == "straight_through":
         return args[0]
+    if name == "pick":
+        args[2] = ONE
     if name == "choose":
         args = [args[0], _taken(args[1], args[0], 1), _taken(args[2], args[0], 2)]
     return expr.func(*args)
@@ -360,6 +363,10 @@ def _refuse_rates(system: System, root: Scope) -> None:
             way_out = "put the block on a clock (`every 10 [ms]`) and let its states advance by `next`"
             label = Label(variable.span, "a continuous state")
             problems.append(Diagnostic("not-exportable", message, label, help=way_out))
+    for variable in (v for v in system.variables if v.noise and _within(v.scope, root)):
+        message = f"`{system.name}` cannot be exported: it draws the noise `{variable.path}`"
+        way_out = "make it an `input`, with 0 where it is not wired, and declare the noise in the scenario"
+        problems.append(Diagnostic("not-exportable", message, Label(variable.span, "drawn here"), help=way_out))
     inputs = set(_inputs(system, root))
     structure = Structure(system)
     for equation in system.equations:

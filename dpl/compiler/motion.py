@@ -128,6 +128,8 @@ def _chain(expr: Expr, rates: Sequence[Expr], at: syntax.Expr) -> Expr:
     if name in ("array", "choose"):
         fixed = args[:1] if name == "choose" else ()
         return opaque(name)(*fixed, *rates[len(fixed) :])
+    if name == "pick":  # between two decisions only the values move
+        return opaque(name)(args[0], rates[1], args[2]) if rates[1] != 0 else ZERO
     if name in ("sum", "mean", "transpose") or name.startswith("element "):
         return opaque(name)(rates[0])
     if name in ("dot", "matmul"):

@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-_OURS = "jnp dpl networks roots spec MODULE time states sampled held fixed values reduced runs unknowns"
+_OURS = "jnp dpl networks noise roots spec MODULE time states sampled held fixed values reduced runs unknowns"
 RESERVED = frozenset((*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *_OURS.split()))
 
 

@@ -72,6 +72,9 @@ class PlainPrinter(Printer):
         path = network_path(expr)
         if path is not None:
             return f"{self.networks[path][0]}({', '.join(map(self.text, args[1:]))})", _ATOM
+        if name == "pick":
+            self.used.add(name)
+            return f"pick({', '.join(map(self.text, args[:2]))})", _ATOM
         if name in _WHOLE:
             return self.number_of(expr, f"{_WHOLE[name]}({', '.join(map(self.text, args))})"), _ATOM
         if name in ("and", "or", "not", "choose", "min", "max") or name in scalars_named():

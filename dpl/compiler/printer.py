@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+from dpl.compiler import noise
 from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, function_name, network_path, sp
 from dpl.compiler.literals import quoted
 from dpl.language.builtins import FUNCTIONS
@@ -31,7 +32,8 @@ _CALLS = {
     "runs_cvar": "dpl.runs_cvar",
     "runs_sd": "dpl.runs_sd",
     **{f"smooth_{n}": f"dpl.smooth_{n}" for n in ("abs", "sign", "step", "max", "min", "relu", "clip", "choose")},
-    **{row.name: row.jax for row in FUNCTIONS.values()},
+    **{row.name: row.jax for row in FUNCTIONS.values() if row.name != "choose"},
+    "pick": FUNCTIONS["choose"].jax,
 }
 
 
@@ -139,6 +141,8 @@ class Printer:
             return self.network(expr), _ATOM
         if name.startswith("element "):
             return f"{self.text(args[0], _ATOM)}[{name.removeprefix('element ')}]", _ATOM
+        if name.startswith(noise.STREAM):
+            return f"noise.stream({self.text(args[0])}, {quoted(name.removeprefix(noise.STREAM))})", _ATOM
         if name.startswith("freed "):
             return f"dpl.freed(values, {quoted(name.removeprefix('freed '))}, {self.text(args[0])})", _ATOM
         return self.special(name, args), _ATOM
@@ -160,6 +164,9 @@ class Printer:
                 return f"jnp.broadcast_to({self.text(args[0])}, {_shape(args[1:])})"
             case "result":
                 return self.result(*args)
+            case _ if name in noise.STANDARD:
+                shape = f", {_shape(args[2:])}" if args[2:] else ""
+                return f"noise.{noise.STANDARD[name]}({self.text(args[0])}, {self.text(args[1])}{shape})"
             case _:
                 raise AssertionError(f"cannot print the function {name}: a bug in DPL")
 

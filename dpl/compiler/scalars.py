@@ -161,6 +161,11 @@ def smooth_choose(margin: float, a: float, b: float, width: float) -> float:
     return share * a + (1.0 - share) * b
 
 
+def pick(scores: Any, values: Any) -> float:
+    """The value whose score is greatest, the first of several."""
+    return float(values[int(np.argmax(scores))])
+
+
 def linear_solve(rows: tuple[Any, ...], right: tuple[Any, ...]) -> list[Any]:
     """The unknowns x of `rows @ x = right`; NaN where there is no one solution."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from dpl.compiler import ir
+from dpl.compiler import ir, noise
 from dpl.compiler.algebra import Expr, Symbol, function_name, network_path, next_of, opaque, sp, start_of
 from dpl.compiler.symbolic import Translator
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
@@ -12,7 +12,7 @@ from dpl.language.model import NetworkUse
 
 Shape = tuple[int, ...]
 
-_TO_ONE = {"sum", "mean", "product", "norm", "dot", "array_min", "array_max"}
+_TO_ONE = {"sum", "mean", "product", "norm", "dot", "array_min", "array_max", "pick"}
 
 
 def shaped(statements: Iterable[ir.Statement], translator: Translator) -> tuple[ir.Statement, ...]:
@@ -111,6 +111,8 @@ class Shapes:
             return ()
         if name in ("zeros", "full"):
             return tuple(int(a) for a in args[name == "full" :])
+        if name in noise.STANDARD:
+            return tuple(int(a) for a in args[2:])
         if name == "result":
             return self._result(args[0], int(args[1]))
         inner = [self.of(a) for a in args]

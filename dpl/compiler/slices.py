@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from dpl.compiler import ir
+from dpl.compiler import ir, noise
 from dpl.compiler.algebra import ZERO, Expr, Symbol, by_name, free, next_of, opaque, sp, start_of, weights_of
 from dpl.compiler.equations import CausalSystem
 from dpl.compiler.jumps import switching_times
@@ -178,6 +178,7 @@ class Slices:
         read = {r for s in body for r in ir.reads(s)} | free(wanted)
         keys |= {self.translator.symbol(v): v.path for v in self.system.variables if v.kind in ("param", "given")}
         keys |= {weights_of(path): path for path in self.translator.networks}
+        keys[noise.RUN_NOISE] = noise.NAME
         lookups = tuple((s, "values", keys[s]) for s in by_name(read & inputs))
         return ir.Function(self.prefix + role, doc, ("values",), (), lookups, tuple(body), returns)
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import assert_never
 
+from dpl.compiler import noise
 from dpl.compiler.algebra import (
     COMPARE,
     INFINITY,
@@ -28,7 +30,7 @@ from dpl.compiler.motion import Motion
 from dpl.compiler.rewrite import choice, smoothed
 from dpl.language import syntax
 from dpl.language.balance import Structure
-from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
+from dpl.language.builtins import DISTRIBUTIONS, FUNCTIONS, TIME_REDUCTIONS
 from dpl.language.calls import function_scope
 from dpl.language.constants import LARGEST, BadConstant, NotConstant, constant, is_infinite, literal, scaled
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
@@ -131,8 +133,23 @@ class Translator:
         """What a defined variable equals, with its limit applied."""
         if variable not in self._values:
             assert variable.value is not None
-            self._values[variable] = self._limited(variable, self.in_unit(variable.value))
+            value = self.noise(variable) if variable.noise else self.in_unit(variable.value)
+            self._values[variable] = self._limited(variable, value)
         return self._values[variable]
+
+    def noise(self, variable: Variable) -> Expr:
+        """What a noise is at the ticks of its clock."""
+        value, clock = variable.value, variable.drawn
+        assert value is not None and isinstance(value.expr, syntax.Call) and clock is not None
+        assert isinstance(value.expr.function, syntax.Name)
+        row = DISTRIBUTIONS[value.expr.function.id]
+        given = _arranged(value.expr, [name for name, _ in row.arguments])
+        arguments = tuple(
+            self.in_unit(Scoped(given[name], value.scope, variable.unit if in_unit else None))
+            for name, in_unit in row.arguments
+        )
+        start = self.system.run.start if self.system.run else Fraction(0)
+        return noise.drawn(row.name, arguments, variable.path, clock, start, variable.shape)
 
     def _limited(self, variable: Variable, value: Expr) -> Expr:
         limit = variable.declaration.limit
@@ -312,6 +329,10 @@ class Translator:
 
     def builtin(self, expr: syntax.Call, name: str, scope: Scope) -> Expr:
         values = [a.value for a in expr.arguments]
+        if name == "choose":  # inside the compiler that is the conditional
+            given = _arranged(expr, list(FUNCTIONS[name].names))
+            picked = [self.expr(given[n], scope) for n in FUNCTIONS[name].names if n in given]
+            return opaque("pick")(*picked, *[ONE] * (3 - len(picked)))
         if name == "straight_through":
             inner = values[0]
             assert isinstance(inner, syntax.Call)

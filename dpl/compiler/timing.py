@@ -10,6 +10,7 @@ from math import gcd, lcm
 from dpl.compiler import ir
 from dpl.compiler.algebra import TIME, Symbol, next_of, weights_of
 from dpl.compiler.equations import CausalSystem
+from dpl.compiler.noise import RUN_NOISE
 from dpl.language.model import Clock, Variable
 
 
@@ -19,7 +20,7 @@ class Timing:
 
     causal: CausalSystem
     inputs: frozenset[Symbol]
-    """Params, givens and weights"""
+    """Params, givens, weights, and what tells the noise of a run"""
     fixed: frozenset[Symbol]
     """What depends on nothing but inputs, inputs included"""
     states: tuple[tuple[Variable, int], ...]
@@ -65,6 +66,7 @@ def timing(causal: CausalSystem) -> Timing:
     sampled = tuple(v for v in variables if v.kind == "state" and v.clock is not None)
     inputs = {translator.symbol(v) for v in variables if v.kind in ("param", "given")}
     inputs |= {weights_of(path) for path in translator.networks}
+    inputs |= {RUN_NOISE for v in variables if v.noise}
     moving = {TIME, *(translator.symbol(*s) for s in states), *(translator.symbol(v) for v in sampled)}
     fixed, clocks = set(inputs), dict[Symbol, Clock]()
     owner = {**{s: v.clock for s, (v, _) in translator.quantities.items()}}

@@ -404,14 +404,16 @@ def _static(structure: Structure, problems: list[Diagnostic]) -> None:
     """Without a run nothing moves."""
     system = structure.system
     states = [Label(v.span, f"`{v.path}` moves") for v in system.variables if v.kind == "state"]
+    noises = [Label(v.span, f"`{v.path}` is drawn") for v in system.variables if v.noise]
     events = [Label(e.span, "never happens") for e in system.events]
-    if system.closed and system.run_item is None and (states or events):
+    what = "states" if states else "noise" if noises else "events"
+    if system.closed and system.run_item is None and (states or noises or events):
         problems.append(
             Diagnostic(
                 "no-run",
-                f"scenario `{system.name}` has {'states' if states else 'events'} but does not say how long it runs",
+                f"scenario `{system.name}` has {what} but does not say how long it runs",
                 Label(system.item.name_span, "has no `run`"),
-                related=tuple((states or events)[:1]),
+                related=tuple((states or noises or events)[:1]),
                 help="write `run for 10 [s]`",
             )
         )

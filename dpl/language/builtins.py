@@ -17,6 +17,7 @@ Rule = Literal[
     "cbrt",
     "square",  # every argument of one dimension, result its square
     "product",  # result is the product of the arguments' dimensions
+    "choice",  # (scores, values, …): result like values, all else pure
     "table",  # (x, xs, ys): x like xs, result like ys
     "special",  # `units.py` knows
 ]
@@ -42,6 +43,8 @@ class Builtin:
     """Dotted name in the generated module: `jnp.exp`, or `dpl.sin` of `runtime/functions.py`."""
     doc: str
     shape: Literal["elementwise", "reduce", "special"] = "elementwise"
+    names: tuple[str, ...] = ()
+    """Of its arguments, where a call may say them"""
 
 
 def _row(
@@ -53,9 +56,10 @@ def _row(
     jax: str,
     doc: str,
     shape: Literal["elementwise", "reduce", "special"] = "elementwise",
+    names: tuple[str, ...] = (),
 ) -> Builtin:
     return Builtin(
-        name, arity if isinstance(arity, tuple) else (arity, arity), rule, smoothness, sympy, jax, doc, shape
+        name, arity if isinstance(arity, tuple) else (arity, arity), rule, smoothness, sympy, jax, doc, shape, names
     )
 
 
@@ -109,6 +113,12 @@ FUNCTIONS: dict[str, Builtin] = {
         _row(
             "interpolate", 3, "table", "kink", None, "dpl.interpolate", "interpolate(x, xs, ys): linear between points",
             "special",
+        ),
+        _row(
+            "choose", (2, 3), "choice", "smooth", None, "dpl.pick",
+            "choose(scores, values, temperature = 1): the value whose score is greatest; the derivative is that of the "
+            "values weighted by softmax(scores/temperature)",
+            "special", ("scores", "values", "temperature"),
         ),
         _row(
             "straight_through", 1, "special", "smooth", None, "dpl.straight_through",
@@ -185,21 +195,29 @@ class Distribution:
     positive: tuple[str, ...]
     """Arguments that must be above 0"""
     doc: str
+    standard: str | None = None
+    """What `noise` makes it of: standard draws (`runtime/noise.py`) that its arguments move and stretch"""
 
 
 DISTRIBUTIONS: dict[str, Distribution] = {
     row.name: row
     for row in (
-        Distribution("normal", (("mean", True), ("sd", True)), ("sd",), "bell curve"),
-        Distribution("lognormal", (("median", True), ("spread", False)), ("median", "spread"), "log is normal"),
-        Distribution("uniform", (("low", True), ("high", True)), (), "flat between two bounds"),
+        Distribution("normal", (("mean", True), ("sd", True)), ("sd",), "bell curve", "normal"),
+        Distribution(
+            "lognormal", (("median", True), ("spread", False)), ("median", "spread"), "log is normal", "normal"
+        ),
+        Distribution("uniform", (("low", True), ("high", True)), (), "flat between two bounds", "uniform"),
         Distribution("student", (("mean", True), ("sd", True), ("df", False)), ("sd", "df"), "heavy tails"),
         Distribution("poisson", (("mean", False),), ("mean",), "counts"),
         Distribution("negative_binomial", (("mean", False), ("size", False)), ("mean", "size"), "overdispersed counts"),
         Distribution("beta", (("a", False), ("b", False)), ("a", "b"), "shares between 0 and 1"),
-        Distribution("exponential", (("mean", True),), ("mean",), "waiting times"),
+        Distribution("exponential", (("mean", True),), ("mean",), "waiting times", "exponential"),
+        Distribution(
+            "gumbel", (("location", True), ("scale", True)), ("scale",),
+            "the greatest of many; added to scores, it draws one of several in proportion to exp(score)", "gumbel",
+        ),
     )
-}
+}  # fmt: skip
 
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "softplus", "gelu", "silu", "sin")
 

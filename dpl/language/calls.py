@@ -104,6 +104,9 @@ class Calls(Rules):
     def function(self, expr: syntax.Call, row: Builtin, scope: Scope) -> Type:
         least, most = row.arity
         named = next((a for a in expr.arguments if a.name is not None), None)
+        if row.names:
+            given = self.arranged(expr.arguments, list(row.names), expr.span, row.name, len(row.names) - least)
+            return self.choice(row, given, expr, scope) if given else self.open()
         if named is not None:
             self.report("unknown-argument", f"the arguments of `{row.name}` have no names", named.span, "given here")
         values = [a.value for a in expr.arguments]
@@ -150,6 +153,10 @@ class Calls(Rules):
                 for value, found in zip(values[1:last], types[1:last], strict=True):
                     self.same(first, found.dimension, value.span, values[0].span, row.name)
                 return {"same": first, "ratio": PURE, "square": first**2, "table": types[-1].dimension}[row.rule]
+            case "choice":
+                for i in (0, *range(2, len(types))):
+                    self.must_be_pure(types[i], values[i].span, f"`{row.names[i]}` of `{row.name}`")
+                return types[1].dimension
             case "sqrt":
                 return types[0].dimension ** Fraction(1, 2)
             case "cbrt":
@@ -187,6 +194,20 @@ class Calls(Rules):
         for found in types[1:]:
             shape = self.broadcast(Type(shape=shape), found, expr.span)
         return shape
+
+    def choice(self, row: Builtin, given: dict[str, syntax.Expr], expr: syntax.Call, scope: Scope) -> Type:
+        """`choose(scores, values, temperature)`: one of the values."""
+        values = [given[name] for name in row.names if name in given]
+        types = [self.infer(value, scope) for value in values]
+        for value, found in zip(values, types, strict=True):
+            self.number_only(found, value)
+        scores, choices, *temperature = (found.shape for found in types)
+        if len(scores) != 1 or scores != choices:
+            message = f"`{row.name}` takes as many scores as values, each in an array with one axis"
+            self.report("wrong-shape", message, expr.span, f"{shape_text(scores)} and {shape_text(choices)}")
+        if any(temperature):
+            self.wrongshape_text((), temperature[0], given["temperature"].span)
+        return Type(self.dimension_of(row, values, types))
 
     def straight_through(self, expr: syntax.Call, value: syntax.Expr, found: Type, scope: Scope) -> Type:
         if not isinstance(value, syntax.Call) or not value.arguments:

@@ -8,7 +8,7 @@ from dpl.language.depend import reads
 from dpl.language.model import Scoped, System, Variable
 
 Cause = Variable | str | None
-"""What changes and is read: a variable, `time`, or the `mode`; None for a state, which moves by itself"""
+"""What changes and is read: a variable, `time`, or the `mode`; None for a state or a noise, which move by themselves"""
 
 
 def causes(system: System) -> dict[Variable, Cause]:
@@ -18,7 +18,7 @@ def causes(system: System) -> dict[Variable, Cause]:
     readers: dict[Variable, list[Variable]] = {}
     found: dict[Variable, Cause] = {}
     for variable in system.variables:
-        if variable.kind == "state":
+        if variable.kind == "state" or variable.noise:
             found[variable] = None
             continue
         if variable.during is not None:

@@ -40,7 +40,7 @@ def _constants(system: System, problems: list[Diagnostic]) -> None:
             _constant(variable.value, f"the value of a {variable.kind}", problems)
         prior = variable.declaration.prior
         if isinstance(prior, syntax.Call):
-            for argument in prior.arguments:
+            for argument in prior.arguments if not variable.noise else ():
                 value = Scoped(argument.value, variable.scope, variable.unit)
                 _constant(value, "an argument of a distribution", problems)
             _distribution(variable, prior, problems)
@@ -191,8 +191,8 @@ def check_task(task: TaskUse, earlier: list[TaskUse], problems: list[Diagnostic]
     system, objective = task.system, task.objective
     if system is None:
         return
-    found = [q.path for t in earlier if t.item.name in task.needs for q in t.vary]
-    given = {*found, *(path for path, _ in task.settings), *(q.path for q in task.vary)}
+    found = [q.path for t in earlier if t.item.name in task.needs for q in (*t.vary, *t.anneal)]
+    given = {*found, *(path for path, _ in task.settings), *(q.path for q in (*task.vary, *task.anneal))}
     for variable in system.variables:
         if variable.kind == "param" and variable.value is None and variable.path not in given:
             problems.append(

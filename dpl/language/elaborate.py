@@ -6,6 +6,7 @@ clock. Constructs that the compiler does not support are refused here, by name.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import prod
@@ -77,6 +78,8 @@ class _Elaborator(Dynamics):
         self.settle_events()
         self.check_mechanics()
         for variable in self.system.variables:
+            if variable.noise:
+                self.noise(variable)
             self.define(variable)
         return self.system
 
@@ -131,8 +134,6 @@ class _Elaborator(Dynamics):
         for statement in body:
             match statement:
                 case syntax.Declaration():
-                    if statement.kind == "noise":
-                        self.problems.append(unsupported("`noise` is", statement.span))
                     self.declared(statement, scope, during)
                 case syntax.Network():
                     use = NetworkUse(scope.join(statement.name), statement, scope)
@@ -170,7 +171,7 @@ class _Elaborator(Dynamics):
         scope.names[name] = binding
 
     def variable(self, item: syntax.Declaration, scope: Scope) -> Variable:
-        kind = "input" if item.kind == "noise" else item.kind
+        kind = "let" if item.kind == "noise" else item.kind
         unit = read_unit(item.unit, self.problems) if item.unit else None
         variable = Variable(scope.join(item.name), kind, item, scope, unit)
         self.bind(scope, item.name, item.name_span, variable)
@@ -181,6 +182,7 @@ class _Elaborator(Dynamics):
         """Refuse what the keyword does not take: a prior on a state, a limit on a param."""
         kind = item.kind
         if kind == "noise":
+            self.problems += misfits_of_noise(item)
             return
         if kind == "given" and not isinstance(scope.item, syntax.Scenario):
             self.misplaced("`given` belongs in a scenario", item.span)
@@ -366,6 +368,13 @@ class _Elaborator(Dynamics):
         if item.value is not None and not self.several(variable):
             variable.value = Scoped(item.value, variable.scope, variable.unit)
 
+    def noise(self, variable: Variable) -> None:
+        """A noise is worth what is drawn at each tick of its own clock, which is also the `period` of its arguments."""
+        item, scope = variable.declaration, variable.scope
+        variable.drawn = self.clock(item.every, scope)
+        inner = Scope(scope.path, scope.item, scope, variable.clock)
+        variable.value = Scoped(item.prior or syntax.Number(Fraction(0), span=item.span), inner, variable.unit)
+
     def define(self, variable: Variable) -> None:
         """The equation that a value implies, if it does."""
         value = variable.value
@@ -517,6 +526,24 @@ def _is_constant(value: Scoped) -> bool:
     return True
 
 
+def misfits_of_noise(item: syntax.Declaration) -> Iterator[Diagnostic]:
+    """What a noise lacks, and what it does not take."""
+    name = item.name
+    for clause, word in ((item.value, "value of its own"), (item.domain, "range"), (item.limit, "limit")):
+        if clause is not None:
+            message = f"a noise takes no {word}: it is what its distribution draws"
+            way_out = f"give another name to what you make of it: `let other = clip({name}, low, high)`"
+            yield Diagnostic("misplaced", message, Label(clause.span, "stands here"), help=way_out)
+    declared = Label(item.name_span, "declared here")
+    if item.prior is None:
+        message = f"the noise `{name}` does not say what it is drawn from"
+        yield Diagnostic("missing-clause", message, declared, help=f"write `noise {name} ~ normal(0, 1) every …`")
+    if item.every is None:
+        message = f"the noise `{name}` does not say how often it is drawn"
+        way_out = "write `every 10 [ms]` at its end; what is drawn once in a run is a `given`"
+        yield Diagnostic("missing-clause", message, declared, help=way_out)
+
+
 def never_wired(variable: Variable) -> Diagnostic:
     name, part = variable.declaration.name, variable.scope
     declared = Label(variable.span, "declared here")
@@ -534,7 +561,7 @@ def not_settable(target: Variable, span: Span) -> Diagnostic:
     way_out = {"const": f"declare it `param {target.declaration.name}`", "given": None}
     return Diagnostic(
         "not-settable",
-        f"`{target.path}` is {with_article(target.kind)}: only inputs, params and starts can be set from outside",
+        f"`{target.path}` is {with_article(target.word)}: only inputs, params and starts can be set from outside",
         Label(span, "set here"),
         related=(Label(target.span, "declared here"),),
         help=way_out.get(target.kind, "declare it `input` to set it from outside"),

@@ -262,6 +262,15 @@ class Expressions(Calls):
                 "used here",
                 help=f"write `next {variable.declaration.name} = …`",
             )
+        if variable is not None and variable.noise:
+            self.report(
+                "sampled-derivative",
+                f"the noise `{variable.path}` jumps where it is drawn and has no derivative",
+                expr.span,
+                "used here",
+                related=(Label(variable.span, "declared here"),),
+                help=f"let it drive a state, `state s = 0` and `s' = ({variable.declaration.name} - s)/τ`",
+            )
         return Type(found.dimension / self.time, found.shape)
 
     def list_of(

@@ -189,6 +189,7 @@ class Inference(Expressions):
                 f"is none of {', '.join(DISTRIBUTIONS)}",
             )
             return
+        scope = variable.value.scope if variable.noise and variable.value else variable.scope
         row = DISTRIBUTIONS.get(prior.function.id)
         if row is None:
             self.report(
@@ -199,13 +200,21 @@ class Inference(Expressions):
                 help=did_you_mean(prior.function.id, DISTRIBUTIONS),
             )
             return
+        if variable.noise and row.standard is None:
+            self.report(
+                "unfit-distribution",
+                f"`{row.name}` does not move and stretch standard draws, which a noise needs for its derivatives",
+                prior.function.span,
+                "drawn from here",
+                help=f"a noise is drawn from {', '.join(n for n, r in DISTRIBUTIONS.items() if r.standard)}",
+            )
         names = [name for name, _ in row.arguments]
         for name, argument in self.arranged(prior.arguments, names, prior.span, row.name, optional=0).items():
             in_unit = dict(row.arguments)[name]
             if in_unit:
-                self.fits(variable, Scoped(argument, variable.scope, variable.unit), "distribution")
+                self.fits(variable, Scoped(argument, scope, variable.unit), "distribution")
             else:
-                self.must_be_pure(self.infer(argument, variable.scope), argument.span, f"`{name}` of `{row.name}`")
+                self.must_be_pure(self.infer(argument, scope), argument.span, f"`{name}` of `{row.name}`")
 
     def fits(self, variable: Variable, value: Scoped, role: str) -> None:
         """`value` must be of the variable's dimension; a bare literal is in its declared unit."""
@@ -263,6 +272,8 @@ class Inference(Expressions):
 
     def definition(self, variable: Variable, value: Scoped) -> None:
         expr = value.expr
+        if variable.noise:  # its distribution is looked at where it is declared
+            return
         if literal(expr) is not None or is_infinite(expr) or isinstance(expr, syntax.List):
             if isinstance(expr, syntax.List) and not variable.shape:
                 variable.shape = self.shape_of_list(expr) or ()

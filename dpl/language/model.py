@@ -93,10 +93,21 @@ class Variable:
     has no `value` but an equation in each of them."""
     energy: Lagrangian | None = None
     """Of the `energy` that comes with a Lagrangian"""
+    drawn: Clock | None = None
+    """When a noise is drawn anew; its `value` is the call of its distribution"""
 
     @property
     def clock(self) -> Clock | None:
-        return self.scope.clock
+        return self.drawn or self.scope.clock
+
+    @property
+    def noise(self) -> bool:
+        return self.declaration.kind == "noise"
+
+    @property
+    def word(self) -> str:
+        """What the text calls it."""
+        return "noise" if self.noise else self.kind
 
     @property
     def span(self) -> Span:
@@ -460,6 +471,12 @@ class System:
         return bool(self.automata or self.events or self.constraints)
 
     @property
+    def clocks(self) -> tuple[Clock, ...]:
+        """Of its parts and of its noises, each once."""
+        found = (*(part.clock for part in self.parts), *(variable.drawn for variable in self.variables))
+        return tuple(dict.fromkeys(clock for clock in found if clock is not None))
+
+    @property
     def closed(self) -> bool:
         """A scenario; a model by itself has inputs that nothing sets."""
         return isinstance(self.item, syntax.Scenario)
@@ -474,6 +491,16 @@ class VariedQuantity:
     low: float | None = None
     high: float | None = None
     each: bool = False
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """A param that goes from `start` to `end` (SI) over the steps of a training."""
+
+    path: str
+    span: Span
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -521,6 +548,7 @@ class TaskUse:
     expectations: tuple[Comparison, ...] = ()
     until: Comparison | None = None
     window: WindowUse | None = None
+    anneal: tuple[Annealed, ...] = ()
     method: MethodUse | None = None
     counts: dict[str, int] = field(default_factory=dict[str, int])
     fixed_samples: bool = False

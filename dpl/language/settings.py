@@ -88,7 +88,7 @@ def _longest(system: System, inference: Inference, statement: syntax.Run) -> syn
 
 def _ticks_fit(system: System, inference: Inference) -> None:
     """A run has a bounded number of ticks."""
-    for clock in {part.clock for part in system.parts if part.clock}:
+    for clock in system.clocks:
         if system.run and system.run.duration / clock.period > MOST_TICKS:
             count = float(system.run.duration / clock.period)
             place = Label(system.run.span, "how long it lasts")
@@ -136,7 +136,7 @@ def _step_fits(system: System, inference: Inference, statement: syntax.Run) -> N
             statement.using.span,
             "the step is too short",
         )
-    for clock in {part.clock for part in system.parts if part.clock}:
+    for clock in system.clocks:
         ratio = clock.period / step
         if abs(ratio - round(ratio)) > Fraction(1, 10**9) or round(ratio) < 1:
             inference.report(

@@ -600,11 +600,20 @@ class TrainingWindow(Node):
 
 
 @dataclass(frozen=True)
+class Anneal(Node):
+    """`anneal pilot.temperature from 2 to 0.1`"""
+
+    path: tuple[str, ...]
+    start: Expr
+    end: Expr
+
+
+@dataclass(frozen=True)
 class Show(Node):
     names: tuple[str, ...]
 
 
-Clause = On | Vary | Goal | Using | Until | Count | Start | Expect | Subject | Plot | TrainingWindow | Show
+Clause = On | Vary | Goal | Using | Until | Count | Start | Expect | Subject | Plot | TrainingWindow | Anneal | Show
 
 
 @dataclass(frozen=True)

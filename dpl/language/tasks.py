@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from dpl.language import syntax
+from dpl.language.anneal import read_anneal
 from dpl.language.builtins import OPTIMISERS
 from dpl.language.compare import read_compare
 from dpl.language.constants import literal
@@ -14,6 +15,7 @@ from dpl.language.diagnostics import Diagnostic, Label, did_you_mean, unsupporte
 from dpl.language.goals import Goals
 from dpl.language.infer import Inference
 from dpl.language.model import (
+    Annealed,
     Comparison,
     FreeLet,
     MethodUse,
@@ -27,13 +29,14 @@ from dpl.language.model import (
     named,
 )
 from dpl.language.settings import Reader
+from dpl.language.source import Span
 from dpl.language.vary import Vary, find
 from dpl.language.windows import Windows, critic_of
 
 CLAUSES: dict[str, tuple[str, ...]] = {
     "simulate": ("on", "points", "seed", "plot"),
     "train": tuple(
-        "on vary minimize maximize using batch steps epochs samples seed start starts until window plot".split()
+        "on vary minimize maximize using batch steps epochs samples seed start starts until window anneal plot".split()
     ),
     "optimize": (
         *("on", "vary", "minimize", "maximize", "subject to"),
@@ -46,12 +49,13 @@ CLAUSES: dict[str, tuple[str, ...]] = {
 """The tasks that are supported, and the clauses that each takes."""
 
 _ALL_WORDS = {word for words in CLAUSES.values() for word in words}
-_REPEATED = ("expect", "subject to", "vary", "plot")
+_REPEATED = ("expect", "subject to", "vary", "plot", "anneal")
 """Clauses of which there may be several"""
 _WAYS_OUT = {
     ("train", "subject to"): "write `optimize`, which keeps to constraints",
     ("optimize", "batch"): "`optimize` meets all its `samples` in each step; `train` draws fresh runs in batches",
     ("optimize", "epochs"): "`optimize` meets all its `samples` in each step: say how many `steps`",
+    ("optimize", "anneal"): "write `train`, which leads a param along its steps",
     ("optimize", "window"): "write `train`, which learns in windows",
     ("evaluate", "expect"): "write `verify`, which passes or fails",
 }
@@ -156,6 +160,7 @@ class _Said:
     expectations: list[Comparison] = field(default_factory=list[Comparison])
     until: Comparison | None = None
     window: WindowUse | None = None
+    anneal: dict[str, Annealed] = field(default_factory=dict[str, Annealed])
     method: MethodUse | None = None
     counts: dict[str, int] = field(default_factory=dict[str, int])
     fixed: bool = False
@@ -186,18 +191,22 @@ class _TaskReader:
         if said.window is not None:
             self.system.windows[item.name] = said.window
         critic = critic_of(window, self.system.root) if window is not None else None
-        vary = Vary(self.inference, item.kind, self.sound, critic).read(said.varied)
+        vary = Vary(self.inference, item.kind, self.sound, critic, frozenset(said.anneal)).read(said.varied)
+        settings = tuple(s for setting in on.settings for s in self.setting(setting))
+        self.annealed_alone({q.path: q.span for q in vary}, "varies", "`vary`")
+        self.annealed_alone({path: value.span for path, value in settings}, "is set", "`with`")
         self.complete()
         return TaskUse(
             item,
             self.system,
-            settings=tuple(s for setting in on.settings for s in self.setting(setting)),
+            settings=settings,
             vary=vary,
             objective=said.objective,
             constraints=tuple(said.constraints),
             expectations=tuple(said.expectations),
             until=said.until,
             window=said.window,
+            anneal=tuple(said.anneal.values()),
             method=said.method,
             counts=said.counts,
             fixed_samples=said.fixed,
@@ -228,6 +237,8 @@ class _TaskReader:
                 said.start = self.start_word(clause, word)
             case syntax.Plot(values):
                 said.plot |= dict.fromkeys(p for v in values for p in self.plotted(v))
+            case syntax.Anneal():
+                self.anneal(clause)
             case syntax.TrainingWindow() | syntax.On() | syntax.Show():
                 pass
             case _:
@@ -235,6 +246,28 @@ class _TaskReader:
 
     def compared(self, conditions: Sequence[syntax.Expr], word: str) -> Iterator[Comparison]:
         return (c for c in (self.goals.comparison(condition, word) for condition in conditions) if c is not None)
+
+    def anneal(self, clause: syntax.Anneal) -> None:
+        found = read_anneal(clause, self.inference)
+        if found is None:
+            return
+        first = self.said.anneal.setdefault(found.path, found)
+        if first is not found:
+            message, related = f"`{found.path}` is annealed twice", (Label(first.span, "first said here"),)
+            self.inference.report("said-twice", message, found.span, "said again here", related=related)
+
+    def annealed_alone(self, others: dict[str, Span], does: str, word: str) -> None:
+        """What goes its own way neither varies nor is set."""
+        for path, found in self.said.anneal.items():
+            if path in others:
+                self.inference.report(
+                    "contradiction",
+                    f"`{path}` {does} and is annealed, too",
+                    others[path],
+                    f"{does} here",
+                    related=(Label(found.span, "annealed here"),),
+                    help=f"leave it out of {word}, or leave `anneal` out",
+                )
 
     # ------------------------------------------------------------ what must be said, and what must not
 
@@ -460,7 +493,7 @@ class _TaskReader:
 
 
 def _found(task: TaskUse, system: System) -> set[tuple[str, int]]:
-    paths = {q.path for q in task.vary if not q.each}
+    paths = {q.path for q in task.vary if not q.each} | {a.path for a in task.anneal}
     return {(path, key) for path, key in _declared(system) if path in paths}
 
 

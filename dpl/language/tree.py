@@ -407,6 +407,9 @@ class Tree:
     def training_window(self, span: Span, length: Expr, value: Expr, discount: Expr | None) -> syntax.TrainingWindow:
         return syntax.TrainingWindow(length, value, discount, span=span)
 
+    def anneal(self, span: Span, path: tuple[str, ...], start: Expr, end: Expr) -> syntax.Anneal:
+        return syntax.Anneal(path, start, end, span=span)
+
     def method(self, span: Span, name: Token, arguments: tuple[syntax.Argument, ...] | None) -> syntax.Method:
         return syntax.Method(name.text, arguments or (), span=span)
 

@@ -87,7 +87,7 @@ def _unknown(model: CheckedModel, path: str, found: list[Variable], source: Sour
     label = Label(Span(source, 0, len(path)))
     if found:
         variable = found[0]
-        message = f"`{path}` is {with_article(variable.kind)}: only params, givens and starts of states can be set"
+        message = f"`{path}` is {with_article(variable.word)}: only params, givens and starts of states can be set"
         return Diagnostic("not-settable", message, label, (Label(variable.span, "declared here"),))
     known = [v.path for s in model.systems.values() for v in s.variables if v.kind in SETTABLE]
     message = f"no scenario has a param, given or state `{path}`"

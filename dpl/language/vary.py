@@ -140,6 +140,8 @@ class Vary:
     sound: bool
     critic: NetworkUse | None = None
     """The network that `window` fits by itself, so that `all` leaves it out"""
+    annealed: frozenset[str] = frozenset()
+    """Params that go their own way, so that `all` and parts leave them out"""
 
     @property
     def system(self) -> System:
@@ -212,6 +214,8 @@ class Vary:
     def all_of(self, scope: Scope, item: syntax.Varied, *, everything: bool = False) -> Iterator[VariedQuantity]:
         inside = f"{scope.path}."
         for variable in self.system.variables:
+            if variable.path in self.annealed:
+                continue
             if variable.kind == "param" and (everything or variable.path.startswith(inside)):
                 yield VariedQuantity(variable.path, item.span, each=item.each)
         for use in self.system.networks:
@@ -251,6 +255,16 @@ class Vary:
     def freed(self, found: Variable | FreeLet, item: syntax.Varied) -> Iterator[VariedQuantity]:
         """A `let` without its equation; of a network's several results, each."""
         variable = found.variable if isinstance(found, FreeLet) else found
+        if variable.noise:
+            self.inference.report(
+                "not-variable",
+                f"`{variable.path}` is a noise, which is drawn: only params, givens, lets and networks vary",
+                item.span,
+                "named here",
+                related=(Label(variable.span, "declared here"),),
+                help="vary a param on which an argument of its distribution depends",
+            )
+            return
         if self.sound and self.moves(variable, item):
             return
         if variable.value is None:
@@ -285,7 +299,7 @@ class Vary:
             return False
         links = chain(variable, found)
         last = links[-1]
-        what = f"the state `{last.path}`" if isinstance(last, Variable) else f"`{last}`"
+        what = f"the {last.word} `{last.path}`" if isinstance(last, Variable) else f"`{last}`"
         through = ", ".join(f"`{link.path}`" for link in links[1:-1] if isinstance(link, Variable))
         self.inference.report(
             "varies-in-time",

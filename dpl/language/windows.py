@@ -110,7 +110,7 @@ class Windows:
 
     def whole(self, length: Fraction, run: RunSettings) -> None:
         """A window is a whole number of ticks of every clock, or of steps."""
-        clocks = {part.clock for part in self.system.parts if part.clock}
+        clocks = self.system.clocks
         step = run.method.arguments.get("step") if run.method else None
         if not clocks and step is None:
             self.inference.report(

@@ -29,7 +29,7 @@ BLOCKS = frozenset("model controller scenario data".split()) | TASKS
 """Those of them that stand nowhere else."""
 
 CLAUSES = frozenset(
-    "on vary minimize maximize using until start expect subject plot window show "
+    "on vary minimize maximize using until start expect subject plot window anneal show "
     "points batch steps starts seed samples epochs".split()
 )
 """Words that open a clause of a task."""

@@ -12,10 +12,11 @@ import numpy as np
 
 from dpl.results import params
 from dpl.results.folder import Folder
-from dpl.runtime import solve
+from dpl.runtime import noise, solve
 from dpl.runtime.program import Program
 from dpl.tasks.context import Context, setup
 from dpl.tasks.result import Quantity, Seconds
+from dpl.tasks.sampling import stream
 from dpl.tasks.simulate import Simulated
 from dpl.tasks.verify import Failing, Verified
 
@@ -76,6 +77,9 @@ def repeat(program: Program, path: Path) -> Simulated:
     if unknown := case["givens"].keys() - units.keys():
         raise ValueError(f"{path} gives {', '.join(sorted(unknown))}, which {task.scenario} does not have")
     given = {name: np.asarray(said["value"], float) * units[name].scale for name, said in case["givens"].items()}
+    if ready.scenario.spec.noises:
+        met_noise = ready.scenario.draw(stream(case["seed"], "verify"), np.array([case["index"]]))[noise.NAME]
+        given[noise.NAME] = np.asarray(met_noise[0])
     began = perf_counter()
     run = ready.scenario.simulate_si({**ready.base, **given}, task.counts.get("points"))
     return Simulated(

@@ -14,9 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.extend import random
 from jax.scipy import special, stats
 
+from dpl.runtime import noise
 from dpl.runtime.spec import Distribution, Given
 
 
@@ -94,6 +94,11 @@ def _beta_median(a: float, b: float) -> float:
     return 0.5 * (low + high)
 
 
+def _gumbel_density(x: Any, location: Any, scale: Any) -> Array:
+    z = (x - location) / scale
+    return -z - jnp.exp(-z) - jnp.log(jnp.asarray(scale, float))
+
+
 FAMILIES: dict[str, Family] = {
     "normal": Family(
         ("mean", "sd"),
@@ -140,6 +145,13 @@ FAMILIES: dict[str, Family] = {
         median=lambda mean: mean * math.log(2.0),
         quantile=lambda p, mean: -mean * jnp.log1p(-jnp.asarray(p)),
     ),
+    "gumbel": Family(
+        ("location", "scale"),
+        sample=lambda key, location, scale: location + scale * jax.random.gumbel(key),
+        log_density=_gumbel_density,
+        median=lambda location, scale: location - scale * math.log(math.log(2.0)),
+        quantile=lambda p, location, scale: location - scale * jnp.log(-jnp.log(jnp.asarray(p))),
+    ),
 }
 
 
@@ -183,14 +195,7 @@ def _shares(keys: Array, indices: Array) -> Array:
     """Even draws from (0, 1) [keys, n], one hash of a key per index: a third of the time of a key for each of them.
 
     All keys go through one hash: XLA takes a twentieth of a second to compile the rounds of each.
-
-    Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3.
     """
     counts = indices.astype(jnp.uint32)
-    pairs = jnp.concatenate([counts, jnp.zeros_like(counts)])
-    words = jax.vmap(lambda key: random.threefry_2x32(jax.random.key_data(key), pairs))(keys)
-    high, low = jnp.split(words, 2, axis=1)
-    dtype = jnp.result_type(float)
-    if dtype == jnp.float32:
-        return ((high >> 9).astype(dtype) + 0.5) * 2.0**-23
-    return ((high >> 6).astype(dtype) * 2.0**26 + (low >> 6).astype(dtype) + 0.5) * 2.0**-52
+    words = jax.vmap(lambda key: noise.words(jax.random.key_data(key), counts, jnp.zeros_like(counts)))(keys)
+    return noise.shares(*words, jnp.result_type(float))

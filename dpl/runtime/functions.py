@@ -181,6 +181,17 @@ surrogate: Callable[[Any, Any], Array] = straight_through
 """`surrogate(exact, smooth)`: the exact value with the smooth expression's derivative."""
 
 
+def pick(scores: Any, values: Any, temperature: Any = 1.0) -> Array:
+    """The value whose score is greatest, the first of several; both are arrays of n numbers.
+
+    The derivative is that of the values weighted by the softmax of the scores over the temperature. With Gumbel noise
+    on the scores: Jang et al. (2017), Categorical reparameterization with Gumbel-softmax, arXiv:1611.01144.
+    """
+    weights = jax.nn.softmax(scores / temperature)
+    values = jnp.asarray(values, weights.dtype)
+    return straight_through(values[jnp.argmax(scores)], jnp.sum(weights * values))
+
+
 # ---------------------------------------------------------------- smooth stand-ins
 
 

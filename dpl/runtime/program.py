@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from dpl.runtime import choice, distributions, hybrid, measure, networks, solve, trajectory
+from dpl.runtime import choice, distributions, hybrid, measure, networks, noise, solve, trajectory
 from dpl.runtime import spec as declared
 from dpl.runtime.solve import ADAPTIVE, STATUS, Company, Mode
 from dpl.runtime.spec import Given, Measure, Method, Module, Network, Param, Start, Task, Unit, Values
@@ -116,6 +116,7 @@ class Scenario:
         self._chosen: tuple[Method, str] | None = None
         self.traces: Counter[str] = Counter()
         """How often each function was traced; it does not grow when values change"""
+        self._noise = np.asarray(noise.keys(0, np.zeros(1, int))[0]) if spec.noises else None
         self._measures = jax.jit(self._trace_measures, static_argnames=("mode", "company"))
         self._trajectories: dict[int | None, Callable[[Values], Any]] = {}
 
@@ -142,10 +143,15 @@ class Scenario:
         givens: Mapping[str, Any] | None = None,
         starts: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Every value [SI] that a run reads: those given [declared units], else the current ones. May be traced."""
+        """Every value [SI] that a run reads: those given [declared units], else the current ones. May be traced.
+
+        The noise is that of run 0 of seed 0.
+        """
         stored: dict[str, Any] = {name: self.program.values[key] for name, key in self.keys.items()}
         stored |= {name: None if g.value is None else np.asarray(g.value) for name, g in self._givens.items()}
         stored |= {name: np.asarray(s.value, float) for name, s in self._starts.items()}
+        if self._noise is not None:
+            stored[noise.NAME] = self._noise
         tables = (
             ("param or network", self._params, params),
             ("given", self._givens, givens),
@@ -164,9 +170,10 @@ class Scenario:
         return stored
 
     def draw(self, seed: int | Array, indices: Any) -> dict[str, Array]:
-        """The givens [SI] of the runs `indices` [n]; run i's values do not depend on which others are drawn."""
+        """The givens [SI] and the noise of the runs `indices` [n]; run i does not depend on which others are drawn."""
         indices = jnp.asarray(indices)
-        return distributions.draws(self._givens, seed, indices)
+        givens = distributions.draws(self._givens, seed, indices)
+        return givens | ({noise.NAME: noise.keys(seed, indices)} if self.spec.noises else {})
 
     # -- measures
 

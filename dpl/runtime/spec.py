@@ -301,6 +301,8 @@ class Scenario:
     free: tuple[Free, ...] = ()
     freed: Callable[..., dict[str, Any]] | None = None
     """freed(c) -> the value of each of `free` by name"""
+    noises: tuple[str, ...] = ()
+    """What is drawn at ticks. Where there is any, `Values` holds the run's key (`runtime/noise.py`) as `noise`"""
     run: Run | None = None
     states: tuple[Observed, ...] = ()
     """One per continuous state, in the order of `x`"""
@@ -357,6 +359,15 @@ class Varied:
     low: float | None = None
     high: float | None = None
     each: bool = False
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """A param that goes from `start` to `end` over the steps of a training: geometrically if both are above 0."""
+
+    name: str
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -423,6 +434,7 @@ class Task:
     expectations: tuple[Comparison, ...] = ()
     until: Comparison | None = None
     window: Window | None = None
+    anneal: tuple[Annealed, ...] = ()
     method: Method = Method()
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
     """points, batch, steps, starts, seed, samples, epochs: those that the text gives"""

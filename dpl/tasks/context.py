@@ -69,9 +69,13 @@ def of_scenario(settings: Mapping[str, Any], scenario: Scenario) -> dict[str, An
 
 
 def _guesses(scenario: Scenario, task: Task) -> dict[str, Any]:
-    """Values [declared units] of varied params that have none yet: the middle of their bounds."""
+    """Values [declared units] of params without any yet: of varied ones the middle of their bounds."""
     params = {param.name: param for param in scenario.spec.params}
     guesses: dict[str, Any] = {}
+    for annealed in task.anneal:
+        param = params[annealed.name]
+        if scenario.program.values[scenario.keys[param.name]] is None:
+            guesses[param.name] = np.full(param.shape, annealed.start / param.unit.scale)
     for varied in task.vary:
         param = params.get(varied.name)
         if param is not None and scenario.program.values[scenario.keys[param.name]] is None:

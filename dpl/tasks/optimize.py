@@ -219,10 +219,8 @@ def _met(scenario: Scenario, pinned: frozenset[str], free: Freedoms, samples: in
 
 def _tiled(givens: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     """The givens of every lane [lanes, runs]: starts come one after the other."""
-    return {
-        name: jnp.tile(value[:, None] if plan.separate else value[None], (plan.starts, 1))
-        for name, value in givens.items()
-    }
+    rows = {name: value[:, None] if plan.separate else value[None] for name, value in givens.items()}
+    return {name: jnp.tile(value, (plan.starts, *[1] * (value.ndim - 1))) for name, value in rows.items()}
 
 
 def _in_lanes(starts: Any, free: Freedoms, plan: Plan) -> Any:
@@ -285,7 +283,8 @@ def _result(
     compiled = (loop.seconds.compile or 0.0) + perf_counter() - began
     notes = _notes(problem, plan, every, best, found, values, state, count)
     notes += _complying(plan, int(strayed[best].sum()), held, tuple(kept))
-    drawn_runs = {name: value[: plan.problems].ravel() for name, value in constants.givens.items()}
+    of_runs = {name: value[: plan.problems] for name, value in constants.givens.items()}
+    drawn_runs = {name: value.reshape((-1, *value.shape[2:])) for name, value in of_runs.items()}
     return Optimized(
         kind=task.kind,
         name=task.name,

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from dpl.runtime.program import Scenario
 from dpl.runtime.spec import Objective
+from dpl.tasks import anneal
 from dpl.tasks.optimisers import Rule
 from dpl.tasks.sampling import drawn
 from dpl.tasks.vary import Freedoms, inward, outward
@@ -36,6 +37,14 @@ class Constants(NamedTuple):
     steps: Any
     numbers: Mapping[str, Any]
     """Of the optimiser and its schedule"""
+    anneal: anneal.Paths | None = None
+
+    def at(self, step: Any) -> Constants:
+        """With what is annealed as it is in a step."""
+        if not self.anneal:
+            return self
+        share = jnp.asarray(step).astype(self.steps.dtype) / jnp.maximum(self.steps - 1.0, 1.0)
+        return self._replace(base=anneal.at(self.base, self.anneal, share))
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,7 @@ class Problem:
         return Carry(theta, memory, jnp.arange(self.samples or 0))
 
     def step(self, carry: Carry, constants: Constants, step: Any) -> tuple[Carry, Any]:
+        constants = constants.at(step)
         order = self._order(carry.order, constants.seed, step)
         indices = self.indices(order, step)
         givens = drawn(self.scenario, self.pinned, constants.seed, indices)

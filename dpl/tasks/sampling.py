@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dpl.runtime import noise
 from dpl.runtime.program import Scenario
 from dpl.tasks.result import Quantity, Sample, Seconds, declared
 
@@ -29,13 +30,13 @@ def stream(seed: int, word: str) -> int:
 
 
 def varying(scenario: Scenario, pinned: frozenset[str]) -> frozenset[str]:
-    """The givens in which one run differs from another."""
+    """The givens in which one run differs from another, and its noise."""
     drawn = (given.name for given in scenario.spec.givens if given.distribution or given.listed)
-    return frozenset(drawn) - pinned
+    return frozenset((*drawn, *([noise.NAME] if scenario.spec.noises else ()))) - pinned
 
 
 def drawn(scenario: Scenario, pinned: frozenset[str], seed: Any, indices: Any) -> dict[str, Any]:
-    """The givens [SI] in which some runs differ; those that are pinned keep one value."""
+    """What differs in some runs [SI]: givens, and noise; those that are pinned keep one value."""
     names = varying(scenario, pinned)
     return {name: value for name, value in scenario.draw(seed, indices).items() if name in names}
 
@@ -43,7 +44,9 @@ def drawn(scenario: Scenario, pinned: frozenset[str], seed: Any, indices: Any) -
 def sample(scenario: Scenario, givens: Mapping[str, Any], index: int, position: int) -> Sample:
     """Run `index`, which stands at `position` of the arrays `givens`, as a user reads it."""
     units = {given.name: given.unit for given in scenario.spec.givens}
-    shown: dict[str, Quantity] = {name: declared(values[position], units[name]) for name, values in givens.items()}
+    shown: dict[str, Quantity] = {
+        name: declared(values[position], units[name]) for name, values in givens.items() if name in units
+    }
     return Sample(index, shown)
 
 

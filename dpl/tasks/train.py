@@ -6,14 +6,14 @@ What it finds becomes the program's current values, also when it is interrupted;
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from dpl.runtime.program import Program
 from dpl.runtime.spec import Objective, Task
-from dpl.tasks import engine, judge, optimisers, vary, windows
+from dpl.tasks import anneal, engine, judge, optimisers, vary, windows
 from dpl.tasks.context import Context, Setup, setup
 from dpl.tasks.failure import explain
 from dpl.tasks.judge import Judge
@@ -69,7 +69,10 @@ def train(program: Program, task: Task, context: Context) -> Trained:
     free = vary.freedoms(ready.scenario, task)
     pinned = ready.pinned | {f.name for f in free}
     problem = Problem(ready.scenario, task.objective, free, descent.rule, plan.batch, plan.samples, plan.starts, pinned)
-    constants = Constants(ready.base, np.asarray(ready.seed), np.asarray(plan.steps, float), descent.numbers)
+    led = anneal.paths(ready, task, context)
+    numbers = descent.numbers
+    constants = Constants(ready.base, np.asarray(ready.seed), np.asarray(plan.steps, float), numbers, led)
+    ended = anneal.last(ready.base, led)
     starts = vary.starts(ready, task, free, plan.starts, ready.base)
     iteration: engine.Iteration = problem
     if task.window is not None:
@@ -82,17 +85,18 @@ def train(program: Program, task: Task, context: Context) -> Trained:
         loop = engine.Loop(iteration, starts, constants, plan.steps)
         every = max(1, plan.steps // judge.LOOKS)
         standard = judge.standard(ready.scenario, task.objective, task.until, free, pinned, plan.samples)
-        watch = Judge(standard, ready.base, ready.seed, plan.samples, every)
+        watch = Judge(standard, {**ready.base, **ended}, ready.seed, plan.samples, every)
         interrupted = engine.descend(loop, watch, context.progress, context.keeper, task.name, watch.declared)
     except engine.NotFinite as failure:
-        raise explain(title, problem, ready.base, ready.seed, failure) from None
+        raise explain(title, problem, constants.at(failure.step).base, ready.seed, failure) from None
     finally:
         context.progress.end()
-    ready.keep({f.name: watch.best.values[f.name] for f in free})
+    ready.keep({f.name: watch.best.values[f.name] for f in free} | ended)
     if task.window is not None:
         critic = task.window.critic
         program.values[program.register(ready.scenario.name, critic)] = watch.best.values[critic.name]
-    return _result(task, ready, task.objective, loop, watch, plan, chosen + plan.defaults, interrupted)
+    found = _result(task, ready, task.objective, loop, watch, plan, chosen + plan.defaults, interrupted)
+    return replace(found, notes=(*anneal.notes(ready, led), *found.notes))
 
 
 def _result(
@@ -117,7 +121,7 @@ def _result(
         defaults=defaults,
         notes=_notes(task, loop, watch, plan, vary.on_bounds(free, ready.base) if task.start == "current" else ()),
         plot=task.plot,
-        runs=pictured(ready, task) | pictured(ready, task, "after", best.values),
+        runs=pictured(ready, task) | pictured(ready, task, "after", {**watch.base, **best.values}),
         objective=objective.text,
         losses=sign * loop.losses[:, best.lane] / objective.unit.scale,
         unit=objective.unit.text,

@@ -64,11 +64,12 @@ class Windowed:
         theta = jax.vmap(lambda values: outward(self.problem.free, values))({name: starts[name] for name in names})
         direction = self.problem.rule.direction(constants.numbers)
         memory = jax.vmap(direction.init)(theta), jax.vmap(direction.init)(critics)
-        pool = jax.vmap(lambda theta: self._begun(theta, constants))(theta)
+        pool = jax.vmap(lambda theta: self._begun(theta, constants.at(0)))(theta)
         return Carry({**theta, self.window.critic.name: critics}, memory, pool)
 
     def step(self, carry: Carry, constants: Constants, step: Any) -> tuple[Carry, Any]:
         problem, critic = self.problem, self.window.critic.name
+        constants = constants.at(step)
         rate = problem.rule.rate(constants.numbers, step, constants.steps)
         # New runs have indices of their own: those of the first step come first.
         indices = (step + 1) * problem.batch + jnp.arange(problem.batch)
