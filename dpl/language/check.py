@@ -18,6 +18,7 @@ from dpl.language.mechanics import check_mechanics
 from dpl.language.model import Measure, NetworkUse, Scoped, System, TaskUse, Variable
 from dpl.language.rules import upside_down
 from dpl.language.settings import bound_of, value_of
+from dpl.language.source import Span
 
 
 def check_system(system: System, problems: list[Diagnostic]) -> None:
@@ -210,7 +211,7 @@ def check_task(task: TaskUse, earlier: list[TaskUse], problems: list[Diagnostic]
     measures = [m for m in system.measures if any(_names(e, m) for e in wanted)]
     if not measures:
         return
-    touched, smoothly = _reached(system, measures, {q.path for q in task.vary})
+    touched = _reached(system, measures, {q.path for q in task.vary})
     goal = objective.goal.value.span
     if not any(q.path in touched for q in task.vary):
         problems.append(
@@ -224,13 +225,14 @@ def check_task(task: TaskUse, earlier: list[TaskUse], problems: list[Diagnostic]
         )
         return
     for quantity in task.vary:
-        if quantity.path in touched and quantity.path not in smoothly:
+        blocked = touched.get(quantity.path)
+        if blocked is not None:
             problems.append(
                 Diagnostic(
                     "no-gradient",
                     f"`{goal.text}` reaches `{quantity.path}` only through operations whose derivative is zero",
                     Label(goal, "gives no gradient"),
-                    related=(Label(quantity.span, "varied here"),),
+                    related=(Label(blocked, "its derivative is zero"), Label(quantity.span, "varied here")),
                     help="say what derivative to use: `straight_through(sign(z))`, `surrogate(exact, smooth)` "
                     "or `smooth(e, width)`",
                     severity="warning",
@@ -271,28 +273,28 @@ def _behind(system: System, given: set[Variable]) -> dict[object, list[Scoped]]:
     return found
 
 
-def _reached(system: System, measures: list[Measure], varied: set[str]) -> tuple[set[str], set[str]]:
-    """The paths that the measures depend on at all, and those they depend on with a derivative.
+def _reached(system: System, measures: list[Measure], varied: set[str]) -> dict[str, Span | None]:
+    """The paths that the measures depend on; where they do so without a derivative, the first text that takes it.
 
     What lies behind a `let` that is `varied`, and so freed from its equation, is not reached through it.
     """
     freed = {path: f.variable for path, f in system.freed.items()}
     given = {v for v in freed.values() if varied.issuperset(freed_paths(v))}
     behind = _behind(system, given)
-    reached: dict[object, bool] = {}
-    waiting: list[tuple[object, bool]] = [(m, True) for m in measures]
+    reached: dict[object, Span | None] = {}
+    waiting: list[tuple[object, Span | None]] = [(m, None) for m in measures]
     while waiting:
-        node, smooth = waiting.pop()
-        if node in reached and (reached[node] or not smooth):
+        node, blocked = waiting.pop()
+        if node in reached and (reached[node] is None or blocked is not None):
             continue
-        reached[node] = smooth
+        reached[node] = blocked
         values = [Scoped(node.item.value, node.scope)] if isinstance(node, Measure) else behind.get(node, [])
         for value in values:
-            waiting += [(r.what, smooth and not r.flat) for r in reads(value)]
-    nodes: dict[str, bool] = {}
-    for node, smooth in reached.items():
+            waiting += [(r.what, blocked or r.flat) for r in reads(value)]
+    paths: dict[str, Span | None] = {}
+    for node, blocked in reached.items():
         if isinstance(node, Variable | NetworkUse):
-            nodes[node.path] = smooth
+            paths[node.path] = blocked
         for path in (p for p, v in freed.items() if v is node):
-            nodes[path] = smooth
-    return set(nodes), {path for path, smooth in nodes.items() if smooth}
+            paths[path] = blocked
+    return paths

@@ -1,6 +1,7 @@
 """What an expression reads: variables, their derivatives and networks, and whether a derivative passes through.
 
-`flat` marks what is read only where the derivative is zero: under sign, floor, round, step, or in a condition.
+`flat` marks what is read only where the derivative is zero, by the text that makes it so: sign, floor, round, step, or
+a comparison.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
 from dpl.language.calls import function_scope
 from dpl.language.model import Bound, Event, FunctionUse, Measure, NetworkUse, Scope, Scoped, Variable, named
+from dpl.language.source import Span
 
 
 @dataclass(frozen=True)
@@ -20,26 +22,26 @@ class Read:
 
     what: Variable | NetworkUse | Measure | Event | str
     order: int = 0
-    flat: bool = False
+    flat: Span | None = None
     reduced: bool = False
 
 
 def reads(value: Scoped) -> Iterator[Read]:
     """Everything that the expression reads; `time` is read as the word."""
-    yield from _reads(value.expr, value.scope, 0, False, False, set())
+    yield from _reads(value.expr, value.scope, 0, None, False, set())
 
 
 Seen = set[tuple[Bound, int, bool, bool]]
 """Arguments of functions that were read already: a function may name one often, and so may what it calls"""
 
 
-def _reads(expr: syntax.Expr, scope: Scope, order: int, flat: bool, reduced: bool, seen: Seen) -> Iterator[Read]:
+def _reads(expr: syntax.Expr, scope: Scope, order: int, flat: Span | None, reduced: bool, seen: Seen) -> Iterator[Read]:
     match expr:
         case syntax.Name(name):
             found = scope.find(name)
             match found:
                 case Bound(value):
-                    key = (found, order, flat, reduced)
+                    key = (found, order, flat is not None, reduced)
                     if key in seen:
                         return
                     seen.add(key)
@@ -60,16 +62,23 @@ def _reads(expr: syntax.Expr, scope: Scope, order: int, flat: bool, reduced: boo
             yield from _reads(operand, scope, order + 1, flat, reduced, seen)
         case syntax.Compare(operands):
             for operand in operands:
-                yield from _reads(operand, scope, order, True, reduced, seen)
+                yield from _reads(operand, scope, order, flat or expr.span, reduced, seen)
         case syntax.Call(syntax.Name(name), arguments):
-            yield from _call(name, arguments, scope, order, flat, reduced, seen)
+            yield from _call(name, arguments, expr.span, scope, order, flat, reduced, seen)
         case _:
             for child in syntax.children(expr):
                 yield from _reads(child, scope, order, flat, reduced, seen)
 
 
 def _call(
-    name: str, arguments: tuple[syntax.Argument, ...], scope: Scope, order: int, flat: bool, reduced: bool, seen: Seen
+    name: str,
+    arguments: tuple[syntax.Argument, ...],
+    span: Span,
+    scope: Scope,
+    order: int,
+    flat: Span | None,
+    reduced: bool,
+    seen: Seen,
 ) -> Iterator[Read]:
     found = scope.find(name)
     values = [a.value for a in arguments]
@@ -81,16 +90,16 @@ def _call(
     if isinstance(found, NetworkUse):
         yield Read(found, order, flat, reduced)
     elif found is None and name in TIME_REDUCTIONS:
-        flat, reduced = flat or TIME_REDUCTIONS[name].smoothness == "flat", True
+        flat, reduced = flat or (span if TIME_REDUCTIONS[name].smoothness == "flat" else None), True
     elif found is None and name == "straight_through" and isinstance(values[0], syntax.Call):
         # Value of f(z), derivative of z: the first argument is read smoothly, the others not at all.
         first, *rest = [a.value for a in values[0].arguments]
         yield from _reads(first, scope, order, flat, reduced, seen)
         for other in rest:
-            yield from _reads(other, scope, order, True, reduced, seen)
+            yield from _reads(other, scope, order, flat or span, reduced, seen)
         return
     elif found is None and name == "surrogate":
-        yield from _reads(values[0], scope, order, True, reduced, seen)
+        yield from _reads(values[0], scope, order, flat or span, reduced, seen)
         yield from _reads(values[1], scope, order, flat, reduced, seen)
         return
     elif found is None and name == "smooth":
@@ -98,6 +107,6 @@ def _call(
             yield Read(read.what, read.order, flat, read.reduced)
         return
     elif found is None and name in FUNCTIONS:
-        flat = flat or FUNCTIONS[name].smoothness == "flat"
+        flat = flat or (span if FUNCTIONS[name].smoothness == "flat" else None)
     for value in values:
         yield from _reads(value, scope, order, flat, reduced, seen)
