@@ -109,6 +109,7 @@ model Arrays {
   output turned[3] = transpose(A) @ v
   output chosen[3] = if v > 0 then sqrt(v) else -v
   output squares[3] = squared(v)/s + 1/v
+  output picked = choose(v*s, gain, temperature = 0.3)
 EACH
 }
 scenario S { SET
