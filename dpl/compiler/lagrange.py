@@ -10,22 +10,19 @@ Goldstein, Poole and Safko (2002), Classical Mechanics, 3rd edition, equations 1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dpl.compiler import ir
-from dpl.compiler.algebra import ZERO, Expr, Sizes, Symbol, number, sp, symbol, weights_of
+from dpl.compiler.algebra import ZERO, Expr, Symbol, sp, symbol
+from dpl.compiler.coordinates import Coordinates
 from dpl.compiler.elimination import Factors, Matrix, Saddle, operations
 from dpl.compiler.fourier import Fourier
-from dpl.compiler.motion import differentiated, partial
+from dpl.compiler.motion import partial
 from dpl.compiler.regular import check_constraints, check_inertia
-from dpl.compiler.simplify import distinct_cost
 from dpl.compiler.structure import Relation
-from dpl.compiler.symbolic import MOST_NODES, Translator
-from dpl.compiler.trigonometry import unfolded
-from dpl.language import syntax
-from dpl.language.change import varying
+from dpl.compiler.symbolic import Translator
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.graph import components
 from dpl.language.model import Constraint, Lagrangian, System, Variable
@@ -52,7 +49,7 @@ class Mechanics:
 
     def __init__(self, system: System, translator: Translator):
         self._system, self._translator = system, translator
-        self._names = _Names(system, translator)
+        self._names = Coordinates(system, translator)
         self._blocks = [_Block(lagrangian, self._names) for lagrangian in system.lagrangians]
         self._owner = {v: block for block in self._blocks for v in block.coordinates}
         self._bodies = self._split()
@@ -96,150 +93,6 @@ class Mechanics:
         return found
 
 
-# ---------------------------------------------------------------- names expanded
-
-
-class _Names:
-    """The symbols of a system as a Lagrangian sees them: coordinates, what moves without them, what is fixed."""
-
-    def __init__(self, system: System, translator: Translator):
-        self.system, self.translator = system, translator
-        self._varying = varying(system.whole or system) | {c.force for c in system.constraints}
-        self._weights = {weights_of(path) for path in translator.networks}
-        self._records = {v.path for v in self._varying if v.record is not None}
-        structure = translator.structure
-        moved = {v for v, order in structure.matching if order > 0}
-        self.coordinates = {
-            translator.symbol(v, k): (v, k)
-            for lagrangian in system.lagrangians
-            for v in lagrangian.coordinates
-            if v not in moved
-            for k in (0, 1, 2)
-        }
-        self._expanded: dict[Symbol, Expr] = {}
-        self._fixed: dict[Expr, bool] = {}
-        self._size = Sizes()
-        self.fourier = Fourier(self.fixed)
-        """Renewed for every Lagrangian, for it has a budget"""
-
-    @cached_property
-    def consts(self) -> dict[Symbol, Expr]:
-        """The numbers that never vary."""
-        found = [v for v in self.system.variables if v.kind == "const" and v.folded is not None]
-        return {self.translator.symbol(v): number(v.folded) for v in found if v.folded is not None}
-
-    def is_coordinate(self, variable: Variable) -> bool:
-        return self.translator.symbol(variable) in self.coordinates
-
-    def fixed(self, expr: Expr) -> bool:
-        """Whether an expression stays during a run."""
-        if expr.is_Symbol:
-            if expr not in self._fixed:
-                self._fixed[expr] = self._is_fixed(expr)
-            return self._fixed[expr]
-        if expr not in self._fixed:
-            self._fixed[expr] = all(map(self.fixed, expr.free_symbols))
-        return self._fixed[expr]
-
-    def _is_fixed(self, found: Symbol) -> bool:
-        variable, order = self.translator.quantities.get(found, (None, 0))
-        if variable is None or found in self.coordinates:
-            return found in self._weights
-        return order == 0 and variable not in self._varying and variable.path.rpartition(".")[0] not in self._records
-
-    # ------------------------------------------------------------ expansion
-
-    def expanded(self, expr: Expr, at: syntax.Expr) -> Expr:
-        """The expression in coordinates and their rates: every name that depends on them replaced by its value."""
-        result = expr.xreplace({s: self._value(s, at) for s in expr.free_symbols})
-        if self._size(result) > MOST_NODES:
-            message = "this expression is too large once the values of its names stand in it"
-            raise CompileError([Diagnostic("too-large", message, Label(at.span))])
-        return result
-
-    def _value(self, found: Symbol, at: syntax.Expr) -> Expr:
-        """The symbol's value if it depends on coordinates, else the symbol."""
-        if found in self.coordinates or self.fixed(found) or found not in self.translator.quantities:
-            return found
-        if found not in self._expanded:
-            self._expanded[found] = found  # met again: a circle, which the solver reports
-            value = self._definition(found, at)
-            if value is not None:
-                value = self.expanded(value, at)
-                self._expanded[found] = value if self._depends(value) else found
-        return self._expanded[found]
-
-    def _depends(self, expr: Expr) -> bool:
-        return any(s in self.coordinates for s in expr.free_symbols)
-
-    def _definition(self, found: Symbol, at: syntax.Expr) -> Expr | None:
-        """What a moving name equals; None for states, and for what is set from outside or held by a clock."""
-        variable, order = self.translator.quantities[found]
-        if variable.kind == "state" or variable.clock is not None:
-            return None
-        if order > 0:
-            value = self.translator.motion.definition(found)
-        elif variable.value is not None:
-            return self.translator.value_of(variable)
-        else:
-            value = self._given(variable)
-        if value is None and variable.kind != "input":
-            raise CompileError([_implicit(found, variable, at)])
-        return value
-
-    def _given(self, variable: Variable) -> Expr | None:
-        """The value of a name without one that is alone on the left side of its equation."""
-        equation = self.translator.structure.matching.get((variable, 0))
-        if equation is None or self.translator.scoped(equation.left) != self.translator.symbol(variable):
-            return None
-        return self.translator.scoped(equation.right)
-
-    # ------------------------------------------------------------ calculus and algebra
-
-    def along(self, expr: Expr, at: syntax.Expr) -> Expr:
-        """d/dt of an expanded expression while no rate of a coordinate changes."""
-
-        def rate(found: Symbol) -> Expr:
-            if found not in self.coordinates:
-                return ZERO if self.fixed(found) else self.translator.motion.rate(found, at)
-            variable, order = self.coordinates[found]
-            return self.translator.symbol(variable, 1) if order == 0 else ZERO
-
-        return differentiated(expr, rate, at)
-
-    def cost(self, exprs: Iterable[Expr]) -> int:
-        return distinct_cost(unfolded(list(exprs)), self.fixed)
-
-    def canonical(self, expr: Expr) -> Expr:
-        """The terms that hold sines and cosines in canonical form, the others as they are."""
-        terms = sp.Add.make_args(expr)
-        waves = [t for t in terms if any(not self.fixed(c) for c in t.atoms(sp.sin, sp.cos))]
-        if not waves:
-            return expr
-        return sp.Add(*(t for t in terms if t not in waves), self.fourier.canonical(sp.Add(*waves)))
-
-    def tidy(self, expr: Expr) -> Expr:
-        """The expression in canonical form where that is no dearer."""
-        return min((self.canonical(expr), _signed(expr)), key=lambda e: distinct_cost([e], self.fixed))
-
-
-def _signed(expr: Expr) -> Expr:
-    """The expression with the signs of sums before their products: -(-a - b)*(a + b) is (a + b)²."""
-    if isinstance(expr, sp.Add):
-        return sp.Add(*map(_signed, expr.args))
-    if not isinstance(expr, sp.Mul):
-        return expr
-    turned = [isinstance(a, sp.Add) and a.could_extract_minus_sign() for a in expr.args]
-    sign = -1 if sum(turned) % 2 else 1
-    return sp.Mul(sign, *(-a if t else a for a, t in zip(expr.args, turned, strict=True)))
-
-
-def _implicit(found: Symbol, variable: Variable, at: syntax.Expr) -> Diagnostic:
-    message = f"how `{found.name}` depends on the coordinates is not known: no value says what it equals"
-    help_text = f"write `{variable.kind} {variable.declaration.name} = …` with an expression of the coordinates"
-    return Diagnostic("no-derivative", message, Label(at.span, "read here"), help=help_text)
-
-
 # ---------------------------------------------------------------- one Lagrangian
 
 
@@ -255,7 +108,7 @@ class _Form:
 class _Block:
     """One Lagrangian and the coordinates that it moves."""
 
-    def __init__(self, lagrangian: Lagrangian, names: _Names):
+    def __init__(self, lagrangian: Lagrangian, names: Coordinates):
         self.lagrangian, self.names = lagrangian, names
         self.at = lagrangian.value.expr
         self.coordinates = [v for v in lagrangian.coordinates if names.is_coordinate(v)]
@@ -272,7 +125,7 @@ class _Block:
         names = self.names
         names.fourier = Fourier(names.fixed)
         value = names.expanded(names.translator.in_unit(self.lagrangian.value), self.at)
-        accelerations = [s for s, (_, k) in names.coordinates.items() if k == 2 and s in value.free_symbols]
+        accelerations = [s for s, (_, k) in names.orders.items() if k == 2 and s in value.free_symbols]
         if accelerations:
             message = f"a Lagrangian is made of coordinates, their rates and time; this one reads `{accelerations[0]}`"
             raise CompileError([Diagnostic("lagrangian-order", message, Label(self.at.span))])
@@ -317,12 +170,12 @@ class _Block:
 class _Held:
     """One constraint: its residual and what its derivatives are made of."""
 
-    def __init__(self, constraint: Constraint, names: _Names, coordinates: Sequence[Variable]):
+    def __init__(self, constraint: Constraint, names: Coordinates, coordinates: Sequence[Variable]):
         self.constraint = constraint
         at, translator = constraint.left.expr, names.translator
         residual = translator.scoped(constraint.left) - translator.scoped(constraint.right)
         self.residual = names.expanded(residual, at)
-        rates = [s for s, (_, k) in names.coordinates.items() if k > 0 and s in self.residual.free_symbols]
+        rates = [s for s, (_, k) in names.orders.items() if k > 0 and s in self.residual.free_symbols]
         if rates:
             message = f"a constraint relates coordinates, not their rates; this one reads `{rates[0]}`"
             raise CompileError([Diagnostic("not-supported", message, Label(constraint.span))])
@@ -343,7 +196,7 @@ class _Body:
     """The linear system of accelerations and forces of constraint among some coordinates."""
 
     def __init__(
-        self, variables: list[Variable], owner: dict[Variable, _Block], constraints: list[_Held], names: _Names
+        self, variables: list[Variable], owner: dict[Variable, _Block], constraints: list[_Held], names: Coordinates
     ):
         self.variables, self.constraints, self._names = variables, constraints, names
         self._owner = owner

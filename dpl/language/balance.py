@@ -325,6 +325,8 @@ def _starts(structure: Structure, problems: list[Diagnostic]) -> None:
             deeper = beginning.matching.get((read.what, read.order))
             if deeper is not None:
                 waiting += [*reads(deeper.left), *reads(deeper.right)]
+            elif read.order == structure.orders.get(read.what):
+                waiting += [r for v in _energies_of(read.what, beginning.system) for r in reads(v)]
             else:
                 values = beginning.values(read.what)
                 waiting += [Read(r.what, r.order + read.order) for v in values for r in reads(v)]
@@ -354,6 +356,13 @@ def _starts(structure: Structure, problems: list[Diagnostic]) -> None:
                     help=f"write `state {name} = …`, or `initial({name}') = 0` to start it at rest",
                 )
             )
+
+
+def _energies_of(variable: Variable, system: System) -> list[Scoped]:
+    """What an acceleration follows from where a Lagrangian gives it."""
+    mine = [lagrangian for lagrangian in system.lagrangians if variable in lagrangian.coordinates]
+    together = {q for lagrangian in mine for q in lagrangian.coordinates}
+    return [*(lagrangian.value for lagrangian in mine), *(a.value for a in system.applied if a.target in together)]
 
 
 def _sampled(structure: Structure, problems: list[Diagnostic]) -> None:
