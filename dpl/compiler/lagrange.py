@@ -142,7 +142,8 @@ class _Block:
         mass: dict[tuple[Variable, Variable], Expr] = {}
         for i, momentum in enumerate(momenta):
             for j in range(i, len(rates)):
-                mass[variables[i], variables[j]] = tidy(partial(momentum, rates[j], at))
+                if rates[j] in momentum.free_symbols:
+                    mass[variables[i], variables[j]] = tidy(partial(momentum, rates[j], at))
         loads: dict[Variable, Expr] = {}
         for variable, place, momentum in zip(variables, places, momenta, strict=True):
             loads[variable] = tidy(partial(value, place, at) - names.along(momentum, at))
