@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from dpl.runtime import program, solve, spec
+from dpl.runtime.hybrid import directions
+from dpl.runtime.hybrid.course import straight
 
 ADAPTIVE = spec.Method("tsit5", {"rtol": 1e-11, "atol": 1e-12})
 
@@ -435,3 +437,67 @@ def test_reductions_look_at_both_sides_of_an_instant_and_not_across() -> None:
     assert found["r7"] == pytest.approx(fallen(0.0, 0.4) / 0.4, rel=1e-9)
     slope = (height(0.8, g, 0.8 + 1e-6, 1.0) - height(0.8, g, 0.8 - 1e-6, 1.0)) / 2e-6
     assert derivative(got, "r2", "e") == pytest.approx(slope, rel=1e-6)
+
+
+def test_many_numbers_are_differentiated_by_stored_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a network within the dynamics has them; here two numbers count as many."""
+    monkeypatch.setattr(directions, "FEW", 1)
+    one, at = switch(), {"a": jnp.asarray(0.7), "b": jnp.asarray(3.0)}
+    gradient = jax.grad(lambda p: one.evaluate(p)["x"])(at)
+    assert gradient["a"] == pytest.approx(-2.0, rel=1e-10)
+    assert gradient["b"] == pytest.approx(1.3, rel=1e-10)
+
+
+def test_a_network_that_is_fixed_in_a_run_counts_by_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three weights give one number before the run: one direction, not three."""
+    monkeypatch.setattr(directions, "FEW", 1)
+    one = switch()
+    led = lambda v: {"b": v["w"][0] * v["w"][1] + v["w"][2]}  # noqa: E731
+    modes = tuple(
+        replace(m, fixed=lambda v, f=m.fixed: f({**v, "b": v["b"] if "b" in v else led(v)["b"]}))
+        for m in one.spec.modes
+    )
+    params = (spec.Param("a", 0.7), spec.Param("w", (1.0, 2.0, 1.0), shape=(3,)))
+    got = changed(one, modes=modes, params=params, leading=led, fixed=modes[0].fixed)
+    assert directions.read(lambda v: [m.fixed(v) for m in modes], {"a": 0.7, "b": 3.0, "w": jnp.ones(3)}) == [
+        True, True, False,
+    ]  # fmt: skip
+    gradient = jax.grad(lambda w: got.evaluate({"w": w})["x"])(jnp.asarray([1.0, 2.0, 1.0]))
+    assert np.allclose(gradient, 1.3 * np.array([2.0, 1.0, 1.0]), rtol=1e-10)
+
+
+# ---------------------------------------------------------------- forms of the program
+
+
+def test_a_chain_of_modes_runs_as_any_other_modes_do() -> None:
+    """An event that only counts makes the general path of what is one straight pass."""
+    chain = switch()
+    first = chain.spec.modes[0]
+    counts = replace(
+        first, transitions=(*first.transitions, spec.Transition(1)),
+        margins=lambda t, x, z, held, c: (x[0] - c[0], x[0] - 0.4),
+    )  # fmt: skip
+    general = changed(chain, modes=(counts, chain.spec.modes[1]), events=(*chain.spec.events, spec.Event("passed")))
+    assert straight(chain.spec) and not straight(general.spec)
+    assert general.evaluate()["x"] == pytest.approx(float(chain.evaluate()["x"]), rel=1e-13)
+    assert general.measures_si(general.values_si())[0]["event passed"] == 1
+
+
+def test_single_precision_keeps_its_digits() -> None:
+    one = ball(2.0, kept=2, method=spec.Method("tsit5"))
+    single = {k: jnp.asarray(v, jnp.float32) for k, v in one.values_si().items()}
+    fly = replace(one.spec.modes[0], fixed=lambda v: tuple(jnp.asarray(v[k]) for k in ("g", "e", "h0")))
+    small = changed(one, modes=(fly,), start=lambda c: ((c[2], 0 * c[2]), (), ()))
+    results, status = small.measures_si(single)
+    assert int(status) == solve.OK and results["h"].dtype == jnp.float32
+    assert results["h"] == pytest.approx(height(2.0, 9.81, 0.8, 1.0), abs=2e-5)
+    assert results["r1"] == pytest.approx(impact(2, 9.81, 0.8, 1.0), rel=1e-5)
+
+
+def test_other_values_trace_nothing_anew_and_an_unknown_method_is_told() -> None:
+    one = switch()
+    for a in (0.7, 0.9, 1.1):
+        assert one.evaluate({"a": a})["x"] == pytest.approx(a + 3 * (2 - a))
+    assert one.traces["measures"] == 1
+    with pytest.raises(ValueError, match="kvaerno5"):
+        switch(spec.Method("kvaerno5")).evaluate()

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dpl.runtime.steps import State, along, halfway
+from dpl.runtime.hybrid.steps import State, along, halfway
 
 Loop = Callable[[Callable[[Any], Any], Callable[[Any], Any], Any], Any]
 """loop(going, body, first) -> the last"""
@@ -184,13 +184,12 @@ def _attempt(flow: Flow, watch: Watch, end: Any, c: Trial) -> Trial:
     y, slope, error = flow.step(c.t, c.y, c.slope, length, jnp.maximum(jnp.nextafter(end, -jnp.inf), here))
     if flow.project is not None:
         y = flow.project(t, y)
-    there = lax.stop_gradient(flow.margins(t, y))
     # Without a step to look into, the second look is a little way on: it tells which way each margin moves.
     ahead = _root_of_rounding(here.dtype) * jnp.maximum(jnp.minimum(wanted, rest), flow.steps.shortest)
     between = jax.tree.map(
         partial(jnp.where, beginning), along(y, slope, ahead), halfway(c.y, y, c.slope, slope, length)
     )
-    middle = lax.stop_gradient(flow.margins(c.t + jnp.where(beginning, ahead, 0.5 * length), between))
+    there, middle = _looked(flow, (t, y), (c.t + jnp.where(beginning, ahead, 0.5 * length), between))
     onset = jnp.where(beginning, (middle - there) / jnp.where(ahead > 0, ahead, 1.0), c.onset)
 
     armed, level = _armed(watch, c, middle, there)
@@ -221,6 +220,13 @@ def _attempt(flow: Flow, watch: Watch, end: Any, c: Trial) -> Trial:
         c.loose & ~(settled & (length > 0)), c.already | (settled & c.loose & watch.entered & ~armed),
         beginning & now, phase.astype(jnp.int32), c.tries + locating.astype(jnp.int32), c.attempts + 1,
     )  # fmt: skip
+
+
+def _looked(flow: Flow, *points: tuple[Array, State]) -> tuple[Array, ...]:
+    """The margins at each of some points, by one copy of them."""
+    still: Any = jax.tree.map(lambda *a: lax.stop_gradient(jnp.stack(a)), *points)
+    _, margins = lax.scan(lambda _, point: (None, flow.margins(*point)), None, still)
+    return tuple(margins[n] for n in range(len(points)))
 
 
 def _wanted(steps: Steps, c: Trial, here: Any) -> Any:
@@ -345,16 +351,14 @@ def _corrected(flow: Flow, c: Trial, stop: Any) -> tuple[Array, State, Array, Ar
     fired, grazed = c.fired, jnp.zeros(c.fired.shape, bool)
     slope = jax.tree.map(lax.stop_gradient, c.slope)
     if c.fired.size:
-        still = jax.tree.map(lax.stop_gradient, (c.t, c.y))
-        margin = flow.margins(c.t, c.y)
-        _, speed = jax.jvp(flow.margins, still, (jnp.ones_like(c.t), slope))
+        margin, speed = jax.jvp(flow.margins, (c.t, c.y), (jnp.ones_like(c.t), slope))
         speed = lax.stop_gradient(speed)
         crossing = c.watched & (c.bracket.at_high > 0)
         flat = jnp.abs(speed) <= float(jnp.finfo(speed.dtype).eps) ** 0.25 * c.rate
         away = jnp.where(flat | (speed <= 0), 0.0, -margin / jnp.where(flat | (speed <= 0), 1.0, speed))
         first = jnp.argmin(jnp.where(crossing, lax.stop_gradient(away), jnp.inf))
         there = away[first]
-        same = 64 * float(jnp.finfo(speed.dtype).eps) * jnp.maximum(jnp.abs(still[0]), c.bracket.high)
+        same = 64 * float(jnp.finfo(speed.dtype).eps) * jnp.maximum(jnp.abs(lax.stop_gradient(c.t)), c.bracket.high)
         happens = c.watched & jnp.where(flat, crossing, lax.stop_gradient(away - there) <= same) & (speed > 0)
         happens = happens | (crossing & (jnp.arange(crossing.size) == first))
         fired, grazed = fired | (located & happens), located & happens & flat

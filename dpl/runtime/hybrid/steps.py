@@ -75,6 +75,8 @@ def tableau(name: str) -> Tableau:
     plain = _plain(order, [0.0, *table.c], table.a_lower)
     return Tableau(order, plain.nodes, plain.stages, np.asarray(table.b_error, float))
 
+METHODS = (*TABLEAUS, "semi_implicit")
+
 
 def along(y: State, slope: State, h: Any) -> State:
     return tuple(a + h * b for a, b in zip(y, slope, strict=True))
@@ -117,24 +119,35 @@ def _error(table: Tableau, slopes: list[State], h: Any) -> State:
 def step_by_stages(
     table: Tableau, slope: Slope, t: Any, y: State, first: State, h: Any, last: Any
 ) -> tuple[State, State, State]:
-    """The same with one copy of the right-hand side, so that a large one compiles in a fraction of the time."""
-    dtype = first[0].dtype
-    count = len(table.nodes)
-    rows = (jnp.asarray(table.nodes[1:], dtype), jnp.asarray(table.stages[1:], dtype), jnp.arange(1, count))
-    known = tuple(jnp.zeros((count, *a.shape), dtype).at[0].set(a) for a in first)
+    """The same with one copy of the right-hand side, so that a large one compiles in a fraction of the time.
+
+    The slopes stand in a row that each stage shifts on by one, and its weights are in that order: so every slope stays
+    an array of its own, which a batch computes with at full width.
+    """
+    dtype, count = first[0].dtype, len(table.nodes)
+    rows = (jnp.asarray(table.nodes[1:], dtype), jnp.asarray(_latest_first(table.stages)[1:], dtype))
+    still = tuple(jnp.zeros_like(a) for a in first)
 
     def stage(carry: Any, row: Any) -> tuple[Any, None]:
-        known, _ = carry
-        node, weights, i = row
-        new = tuple(
-            a + h * jnp.sum(weights.reshape(-1, *[1] * a.ndim) * k, axis=0) for a, k in zip(y, known, strict=True)
+        slopes, _ = carry
+        node, weights = row
+        move = tuple(
+            sum((weights[n] * k for n, k in enumerate(ks)), jnp.zeros_like(ks[0])) for ks in zip(*slopes, strict=True)
         )
-        k = slope(jnp.minimum(t + node * h, last), new)
-        return (tuple(b.at[i].set(a) for a, b in zip(k, known, strict=True)), new), None
+        new = along(y, move, h)
+        return ((slope(jnp.minimum(t + node * h, last), new), *slopes[:-1]), new), None
 
-    (known, new), _ = lax.scan(jax.checkpoint(stage, prevent_cse=False), (known, y), rows)
-    slopes = [tuple(k[i] for k in known) for i in range(count)]
-    return new, slopes[-1], _error(table, slopes, h)
+    before = (first, *([still] * (count - 1)))
+    (slopes, new), _ = lax.scan(jax.checkpoint(stage, prevent_cse=False), (before, y), rows)
+    return new, slopes[0], _error(table, list(reversed(slopes)), h)
+
+
+def _latest_first(stages: np.ndarray) -> np.ndarray:
+    """Of each row the weights of the slopes so far, the latest first."""
+    rows = np.zeros_like(stages)
+    for i in range(1, len(stages)):
+        rows[i, :i] = stages[i, i - 1 :: -1]
+    return rows
 
 
 def halfway(a: State, b: State, before: State, after: State, h: Any) -> State:
