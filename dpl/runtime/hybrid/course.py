@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from dpl.runtime import plan as plans
 from dpl.runtime.hybrid.instant import act
-from dpl.runtime.hybrid.moment import ALREADY, Hybrid, Moment, digits_of, in_mode, number_of, watching
+from dpl.runtime.hybrid.moment import ALREADY, Hybrid, Moment, digits_of, in_mode, number_of, pick, put, watching
 from dpl.runtime.hybrid.visit import untraced, visit
 from dpl.runtime.solve import NONFINITE, NOT_ENDED, OK
 from dpl.runtime.spec import Scenario, Transition
@@ -166,11 +166,14 @@ def _tested(h: Hybrid, index: int, i: Any, m: Moment) -> Moment:
     at_once = np.asarray([r.at_once for r in watching(mode, "tick")], bool)
     tests = mode.tests(m.t, m.x, m.sampled.z, m.sampled.held, c)
     holds = lax.stop_gradient(jnp.stack([jnp.asarray(g, h.dtype) for g in tests])) > 0
-    entered = m.entered[place]
-    now = holds & jnp.where(entered, at_once, ~m.tested[place])
-    told = m.told.at[place].set(m.told[place] | jnp.where(holds & entered & ~at_once, ALREADY, 0))
+    entered = pick(m.entered, place)
+    now = holds & jnp.where(entered, at_once, ~pick(m.tested, place))
+    told = put(m.told, place, pick(m.told, place) | jnp.where(holds & entered & ~at_once, ALREADY, 0))
     m = m._replace(
-        told=told, tested=m.tested.at[place].set(holds), entered=m.entered.at[place].set(False), rounds=m.rounds * 0
+        told=told,
+        tested=put(m.tested, place, holds),
+        entered=put(m.entered, place, jnp.zeros(place.size, bool)),
+        rounds=m.rounds * 0,
     )
     order = iter(range(len(place)))
     fired = [now[next(order)] if r.watch == "tick" else jnp.asarray(False) for r in mode.transitions]

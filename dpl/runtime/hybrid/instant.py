@@ -38,7 +38,10 @@ def act(h: Hybrid, index: int, m: Moment, fired: Array) -> Moment:
             ended = ended | now
     new = _counted(h, mode, m, fired)
     number = jnp.asarray(number_of(h.scenario, digits), jnp.int32)
-    begun = jnp.asarray(h.rules)[number] & ~jnp.asarray(h.rules[index])
+    begun = jnp.zeros(len(h.scenario.events), bool)
+    for other, rules in enumerate(h.rules):
+        if np.any(rules & ~h.rules[index]):
+            begun = begun | ((number == other) & (rules & ~h.rules[index]))
     return new._replace(
         x=tuple(x), sampled=Sampled(tuple(z), tuple(pending), m.sampled.held), ended=ended, mode=number,
         entered=new.entered | begun, fresh=new.fresh & ~begun, rounds=new.rounds + jnp.any(fired).astype(jnp.int32),
@@ -47,8 +50,9 @@ def act(h: Hybrid, index: int, m: Moment, fired: Array) -> Moment:
 
 def _counted(h: Hybrid, mode: Mode, m: Moment, fired: Array) -> Moment:
     """Counts, times and the watch for chattering after an instant."""
-    event = np.asarray([r.event for r in mode.transitions], int)
-    now = jnp.zeros(len(h.scenario.events), bool).at[event].max(fired)
+    now = jnp.zeros(len(h.scenario.events), bool)
+    for place, r in enumerate(mode.transitions):
+        now = now | (fired[place] & (np.arange(len(now)) == r.event))
     times = tuple(
         jnp.where((np.arange(kept.size, dtype=np.int32) == m.counts[e]) & now[e], m.t, kept) if kept.size else kept
         for e, kept in enumerate(m.times)

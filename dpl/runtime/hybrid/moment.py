@@ -120,6 +120,19 @@ def rules(scenario: Scenario) -> np.ndarray:
     return table
 
 
+def pick(values: Array, place: np.ndarray) -> Array:
+    """Some entries of a short vector, as slices: a gather of so little is dear in a batch."""
+    return jnp.stack([values[n] for n in place.tolist()]) if place.size else values[:0]
+
+
+def put(values: Array, place: np.ndarray, new: Array) -> Array:
+    """A short vector with some entries replaced."""
+    entries = list(values)
+    for i, n in enumerate(place.tolist()):
+        entries[n] = new[i]
+    return jnp.stack(entries) if place.size else values
+
+
 def watching(mode: Mode, watch: str) -> tuple[Transition, ...]:
     return tuple(t for t in mode.transitions if t.watch == watch)
 

@@ -125,21 +125,24 @@ def step_by_stages(
     an array of its own, which a batch computes with at full width.
     """
     dtype, count = first[0].dtype, len(table.nodes)
-    rows = (jnp.asarray(table.nodes[1:], dtype), jnp.asarray(_latest_first(table.stages)[1:], dtype))
+    shares = np.zeros(count) if table.error is None else table.error
+    columns = (table.nodes, _latest_first(table.stages), shares)
+    rows = tuple(jnp.asarray(column[1:], dtype) for column in columns)
     still = tuple(jnp.zeros_like(a) for a in first)
 
     def stage(carry: Any, row: Any) -> tuple[Any, None]:
-        slopes, _ = carry
-        node, weights = row
-        move = tuple(
-            sum((weights[n] * k for n, k in enumerate(ks)), jnp.zeros_like(ks[0])) for ks in zip(*slopes, strict=True)
-        )
+        slopes, _, error = carry
+        node, weights, share = row
+        sums = zip(*slopes, strict=True)
+        move = tuple(sum((weights[n] * k for n, k in enumerate(ks)), jnp.zeros_like(ks[0])) for ks in sums)
         new = along(y, move, h)
-        return ((slope(jnp.minimum(t + node * h, last), new), *slopes[:-1]), new), None
+        latest = slope(jnp.minimum(t + node * h, last), new)
+        return ((latest, *slopes[:-1]), new, along(error, jax.tree.map(lax.stop_gradient, latest), share)), None
 
-    before = (first, *([still] * (count - 1)))
-    (slopes, new), _ = lax.scan(jax.checkpoint(stage, prevent_cse=False), (before, y), rows)
-    return new, slopes[0], _error(table, list(reversed(slopes)), h)
+    before = (first, *([still] * (count - 2)))
+    error = tuple(float(shares[0]) * lax.stop_gradient(a) for a in first)
+    (slopes, new, error), _ = lax.scan(jax.checkpoint(stage, prevent_cse=False), (before, y, error), rows)
+    return new, slopes[0], () if table.error is None else tuple(h * e for e in error)
 
 
 def _latest_first(stages: np.ndarray) -> np.ndarray:
@@ -147,7 +150,7 @@ def _latest_first(stages: np.ndarray) -> np.ndarray:
     rows = np.zeros_like(stages)
     for i in range(1, len(stages)):
         rows[i, :i] = stages[i, i - 1 :: -1]
-    return rows
+    return rows[:, : len(stages) - 1]
 
 
 def halfway(a: State, b: State, before: State, after: State, h: Any) -> State:

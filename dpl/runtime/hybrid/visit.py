@@ -13,7 +13,7 @@ from dpl.runtime import solve
 from dpl.runtime.hybrid.flows import adaptive, flow_of, parts, replaced
 from dpl.runtime.hybrid.instant import act
 from dpl.runtime.hybrid.march import ARRIVED, AT_ONCE, BROKEN, LOCATED, TIRED, Watch, march
-from dpl.runtime.hybrid.moment import ALREADY, GRAZED, PIECES, Hybrid, Moment, Trace, watching
+from dpl.runtime.hybrid.moment import ALREADY, GRAZED, PIECES, Hybrid, Moment, Trace, pick, put, watching
 from dpl.runtime.solve import NONFINITE, OK
 from dpl.runtime.ticks import Sampled, Tuple, as_type_of
 
@@ -31,13 +31,12 @@ def visit(h: Hybrid, index: int, m: Moment, end: Any, active: Any) -> tuple[Mome
     for ring in (*rings, *_jumps(h, index, m)):
         stop = jnp.where(lax.stop_gradient(ring) < lax.stop_gradient(stop), ring, stop)
     at_once = np.asarray([r.at_once for r in watching(mode, "state")], bool)
-    watch = Watch(m.armed[place], m.fresh[place], m.entered[place], at_once)
+    watch = Watch(pick(m.armed, place), pick(m.fresh, place), pick(m.entered, place), at_once)
     y = layout.pack(*parts(mode, m))
     if flow.project is not None:
         y = flow.project(m.t, y)
     out = march(flow, m.t, y, m.size, watch, stop, active, h.loop)
     states, totals = layout.unpack(out.y)
-    settle = lambda old, new: old.at[place].set(new) if place.size else old  # noqa: E731
     told = jnp.where(out.already, ALREADY, 0) + jnp.where(out.grazed, GRAZED, 0)
     status = jnp.where(out.phase == BROKEN, NONFINITE, jnp.where(out.phase == TIRED, solve.MAX_STEPS, m.status))
     attempts = m.attempts + out.attempts
@@ -47,8 +46,8 @@ def visit(h: Hybrid, index: int, m: Moment, end: Any, active: Any) -> tuple[Mome
     )
     moved = m._replace(
         t=out.t, x=replaced(m.x, mode.moved, states), totals=totals, size=out.size,
-        told=settle(m.told, m.told[place] | told), armed=settle(m.armed, ~out.positive),
-        fresh=settle(m.fresh, out.fresh), entered=settle(m.entered, out.entered),
+        told=put(m.told, place, pick(m.told, place) | told), armed=put(m.armed, place, ~out.positive),
+        fresh=put(m.fresh, place, out.fresh), entered=put(m.entered, place, out.entered),
         status=status.astype(jnp.int32), attempts=attempts,
         rounds=jnp.where(out.phase == AT_ONCE, m.rounds, 0),
     )  # fmt: skip
