@@ -161,6 +161,30 @@ def test_an_event_that_is_true_at_the_start_is_warned_of_unless_it_is_meant():
     assert said("h <= 5 [m]") == []  # the border counts as false
 
 
+@pytest.mark.parametrize("low", ["T < set", "below(T)", "not (T > set and T > 0 [K])"])
+def test_a_loss_depends_on_the_thresholds_of_what_switches(low):
+    text = """
+    model Switch {
+      input T: K
+      param set: K = 288 in 280..300
+      fn below(z) = z < set
+      mode off { output heat = 0 [K/h]; when cold: LOW { go on } }
+      mode on { output heat = 10 [K/h]; when warm: T > 294 [K] { go off } }
+    }
+    scenario Day {
+      state T: K = 290
+      part switch = Switch(T = T)
+      T' = (280 [K] - T)/2 [h] + switch.heat
+      run for 1 [day]
+      loss used = average(switch.heat)
+      loss late = event_time(switch.warm)
+    }
+    optimize one { on Day; vary switch.set; minimize used }
+    optimize two { on Day; vary switch.set; minimize late }
+    """
+    assert check(text.replace("LOW", low)).warnings == ()
+
+
 # ---------------------------------------------------------------- modes
 
 

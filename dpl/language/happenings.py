@@ -11,13 +11,13 @@ from itertools import pairwise
 
 from dpl.language import syntax
 from dpl.language.balance import Structure
-from dpl.language.calls import comparisons
+from dpl.language.calls import function_scope
 from dpl.language.change import made_of, varying
 from dpl.language.constants import BadConstant, NotConstant, constant
 from dpl.language.depend import Read, reads
 from dpl.language.diagnostics import Diagnostic, Label
 from dpl.language.mechanics import read_through
-from dpl.language.model import Bound, Event, FunctionUse, Scope, Scoped, System, Variable
+from dpl.language.model import Automaton, Bound, Event, FunctionUse, Scope, Scoped, System, Variable
 
 DEEPEST = 8
 """How far a start is followed through the values of names"""
@@ -36,7 +36,8 @@ def check_events(system: System, problems: list[Diagnostic]) -> None:
         if event.every is not None:
             problems += _positive(event.every)
         problems += _assignments(event, structure)
-    _first_instant(system, problems)
+    if system.closed:  # a model's starts are set where it is used
+        _first_instant(system, problems)
 
 
 def _sampled(condition: Scoped, structure: Structure, changing: set[Variable]) -> bool:
@@ -67,22 +68,29 @@ def event_sources(system: System) -> Iterator[tuple[Variable | Event, Scoped]]:
     instant moves with them."""
     for event in system.events:
         times = [t for t in (event.every, event.start, event.until, event.at) if t is not None]
-        if event.condition is not None:
-            condition = event.condition
-            operands = (o for c in comparisons(condition.expr) for o in c.operands)
-            times += [Scoped(o, condition.scope) for o in operands]
+        for part in _parts(event.condition) if event.condition is not None else ():
+            times += [Scoped(o, part.scope) for o in syntax.children(part.expr)]
         for time in times:
             yield event, time
         for assignment in event.assignments:
             yield assignment.target, assignment.value
         touched = {a.target for a in event.assignments}
         if event.go is not None:
-            touched |= {v for v in system.variables if v.kind == "state" and v.scope is event.scope}
+            touched |= _ruled(event.go[0], system)
         if event.stop:
             touched |= {v for v in system.variables if v.kind == "state"}
         for variable in touched:
             for time in times:
                 yield variable, time
+
+
+def _ruled(automaton: Automaton, system: System) -> set[Variable]:
+    """What the modes of an automaton decide: the states of its block, and all that is declared or said in its modes."""
+    found = {v for v in system.variables if v.kind == "state" and v.scope is automaton.scope}
+    found |= {v for v in system.variables if v.during is not None and v.during.automaton is automaton}
+    said = [e.left for e in system.equations if e.during is not None and e.during.automaton is automaton]
+    found |= {r.what for left in said for r in reads(left) if isinstance(r.what, Variable)}
+    return found | {c.force for c in system.constraints if c.during and c.during.automaton is automaton}
 
 
 # ---------------------------------------------------------------- conditions
@@ -93,7 +101,7 @@ def _condition(event: Event, condition: Scoped, structure: Structure, changing: 
     held = next((r for r in found if isinstance(r.what, Variable) and r.what.clock is not None and r.order), None)
     if held is not None:
         yield held_rate(held, condition)
-    parts = list(_parts(condition.expr, condition.scope))
+    parts = [part.expr for part in _parts(condition)]
     compares = all(isinstance(part, syntax.Compare) for part in parts)
     wired = any(v.kind == "input" for v in read_through(condition, structure))  # changes in another use of the block
     if compares and not wired and not any(_changes(r, changing) for r in found):
@@ -111,19 +119,21 @@ def _changes(read: Read, changing: set[Variable]) -> bool:
     return read.what == "time" or bool(isinstance(read.what, Variable) and (read.what in changing or read.order))
 
 
-def _parts(expr: syntax.Expr, scope: Scope) -> Iterator[syntax.Expr]:
+def _parts(condition: Scoped) -> Iterator[Scoped]:
     """What `and`, `or` and `not` join, within functions too."""
-    match expr:
+    scope = condition.scope
+    match condition.expr:
         case syntax.Unary("not", operand):
-            yield from _parts(operand, scope)
+            yield from _parts(Scoped(operand, scope))
         case syntax.Binary("and" | "or", left, right):
-            yield from _parts(left, scope)
-            yield from _parts(right, scope)
-        case syntax.Call(syntax.Name(name)):
-            found = scope.find(name)
-            yield from _parts(found.item.value, found.scope) if isinstance(found, FunctionUse) else (expr,)
+            yield from _parts(Scoped(left, scope))
+            yield from _parts(Scoped(right, scope))
+        case syntax.Call(syntax.Name(name), arguments) if isinstance(use := scope.find(name), FunctionUse):
+            values = zip(use.item.parameters, arguments, strict=False)
+            inner = function_scope(use, {a.name or p: Scoped(a.value, scope) for p, a in values}, scope)
+            yield from _parts(Scoped(use.item.value, inner))
         case _:
-            yield expr
+            yield condition
 
 
 def held_rate(read: Read, condition: Scoped) -> Diagnostic:

@@ -455,7 +455,8 @@ class _TaskReader:
                 message = f"`{found.path}` is {with_article(found.kind)}, which stays as it is"
                 report("not-plottable", message, expr.span, "does not change", help="draw what depends on it")
             case Scope():
-                seen = [v.path for v in self.system.variables if v.scope is found and v.kind in ("state", "output")]
+                kinds = ("let",) if isinstance(found.item, syntax.Constraint) else ("state", "output")
+                seen = [v.path for v in self.system.variables if v.scope is found and v.kind in kinds]
                 yield from seen
             case _:
                 self.not_plottable(expr)
