@@ -323,7 +323,7 @@ def not_assignable(target: Binding | Scope | None, action: syntax.Assign) -> Dia
         "given": "it is one number per run: start a state from it, and assign that",
         "input": "it is wired from outside: assign a state, and wire the input to that",
     }
-    message = f"`{target.path}` is {with_article(target.kind)}: events assign states only"
+    message = f"`{target.path}` is {with_article(target.word)}: events assign states only"
     related = (Label(target.span, "declared here"),)
     help_text = way_out.get(target.kind, "it follows from its equation: declare it `state` if events move it")
     return Diagnostic("not-assignable", message, label, related, help_text)
