@@ -75,7 +75,8 @@ def tableau(name: str) -> Tableau:
     plain = _plain(order, [0.0, *table.c], table.a_lower)
     return Tableau(order, plain.nodes, plain.stages, np.asarray(table.b_error, float))
 
-METHODS = (*TABLEAUS, "semi_implicit")
+
+METHODS = (*PRESCRIBED, *EMBEDDED, "semi_implicit")
 
 
 def along(y: State, slope: State, h: Any) -> State:
