@@ -96,7 +96,7 @@ def parts(mode: Mode, m: Moment) -> tuple[Tuple, Tuple]:
 
 
 def _large(slope: Callable[..., Any], t: Any, y: steps.State) -> bool:
-    return len(jax.make_jaxpr(slope)(t, y).jaxpr.eqns) > solve.SIMPLE
+    return len(jax.make_jaxpr(slope)(t, y).jaxpr.eqns) > solve.SIMPLE["alone"]
 
 
 def _semi_implicit(
