@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from dpl.runtime import solve
 from dpl.runtime.hybrid import steps
 from dpl.runtime.hybrid.march import Flow, Steps
 from dpl.runtime.hybrid.moment import Hybrid, Moment
@@ -20,6 +19,9 @@ from dpl.runtime.spec import Method, Mode
 from dpl.runtime.ticks import Sampled, Tuple, as_type_of
 
 GREATEST_STEPS = 4096 * 4
+
+SHARED = 20
+"""Operations of a right-hand side from which the stages of a step share one copy of it"""
 
 TIMED_STEPS = 1000
 """Least steps of an adaptive run whose right-hand side reads the time"""
@@ -96,7 +98,7 @@ def parts(mode: Mode, m: Moment) -> tuple[Tuple, Tuple]:
 
 
 def _large(slope: Callable[..., Any], t: Any, y: steps.State) -> bool:
-    return len(jax.make_jaxpr(slope)(t, y).jaxpr.eqns) > solve.SIMPLE["alone"]
+    return len(jax.make_jaxpr(slope)(t, y).jaxpr.eqns) > SHARED
 
 
 def _semi_implicit(

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from equinox.internal import while_loop
 from jax import Array, lax
 
 from dpl.runtime import measure, solve
@@ -49,6 +48,8 @@ def measured(scenario: Scenario, values: Any, method: Method, mode: solve.Mode) 
 
 def _reversible(going: Callable[[Any], Any], body: Callable[[Any], Any], first: Any) -> Any:
     """A loop with reverse-mode derivatives from stored states."""
+    from equinox.internal import while_loop  # takes long to import, and few runs need it
+
     return while_loop(going, body, first, max_steps=GREATEST_STEPS, kind="checkpointed", checkpoints=CHECKPOINTS)
 
 
