@@ -127,6 +127,7 @@ def _mode(mode: LoweredMode, functions: dict[str, Code]) -> Make:
             "clocks": _clocks(mode.ticks, functions) or None,
             "transitions": tuple(_transition(t, functions) for t in mode.transitions) or None,
             **{role: functions.get(role) for role in roles},
+            "valueless": mode.valueless or None,
             "timed": mode.timed or None,
             "origin": mode.origin or None,
         },

@@ -149,11 +149,12 @@ class _Mode(Measuring):
         right = [*rates, *read.quadratures]
         ticks = self.ticks(groups(self.timing), base)
         self.jumps(right)
-        self.instant("rhs", RHS, (rates, self.integrands(read.quadratures)))
+        self.instant("rhs", RHS, (rates, self.valued(read.quadratures, "integrates")))
         if read.recorded:
-            self.instant("recorded", RECORDED, tuple(map(self.or_nan, read.recorded)))
+            self.instant("recorded", RECORDED, self.valued(read.recorded, "reads along the run"))
         if read.instants:
-            self.instant("instants", INSTANTS, tuple(map(self.or_nan, read.instants)))
+            self.instant("instants", INSTANTS, tuple(ZERO if self.lacks(e) else e for e in read.instants))
+        valueless = tuple(i for i, e in enumerate(read.instants) if self.lacks(e))
         quantities = {v.path: self.or_nan(self.translator.symbol(v)) for v in self.observed}
         self.instant("observe", OBSERVE, quantities)
         transitions = tuple(self.transition(e) for e in self.system.events)
@@ -169,6 +170,7 @@ class _Mode(Measuring):
             moved,
             advanced_first(self),
             transitions,
+            valueless,
             TIME in self.between(right),
             spans[0].origin if spans else "",
         )
@@ -186,18 +188,23 @@ class _Mode(Measuring):
         everything = {self.translator.symbol(v) for v in self.observed}
         return frozenset(bad | (everything - known))
 
-    def or_nan(self, value: Expr) -> Expr:
-        return NAN if self.causal.aliased(value).free_symbols & self.valueless else value
+    def lacks(self, value: Expr) -> bool:
+        """Whether a quantity has no value in this mode."""
+        return bool(self.causal.aliased(value).free_symbols & self.valueless)
 
-    def integrands(self, values: Sequence[Expr]) -> tuple[Expr, ...]:
-        """An integral that has no value in some mode has none at all: it is said, not left out."""
+    def or_nan(self, value: Expr) -> Expr:
+        return NAN if self.lacks(value) else value
+
+    def valued(self, values: Sequence[Expr], what: str) -> tuple[Expr, ...]:
+        """What must have a value in every mode: that it has none in this one is said, not left out."""
         for value in values:
-            found = sorted(s.name for s in value.free_symbols & self.valueless)
+            found = sorted(value.free_symbols & self.valueless, key=lambda s: s.name)
             if found:
-                message = f"`{found[0]}`, which a loss or metric integrates, has no value in mode `{self.mode}`"
-                place = self.translator.quantities[next(s for s in value.free_symbols if s.name == found[0])][0]
-                help_text = f"give it one there: `let {place.declaration.name} = 0`"
-                label = Label(place.span, "declared here")
+                variable = self.translator.quantities[found[0]][0]
+                message = f"`{found[0]}`, which a loss or metric {what}, has no value in mode `{self.mode}`"
+                word = "a start" if variable.kind == "state" else "a value there"
+                help_text = f"give it {word}: `{variable.kind} {variable.declaration.name} = …`"
+                label = Label(variable.span, "declared here")
                 raise CompileError([Diagnostic("no-value-in-mode", message, label, help=help_text)])
         return tuple(values)
 

@@ -60,6 +60,7 @@ class LoweredMode:
     moved: tuple[int, ...]
     rates: tuple[int, ...]
     transitions: tuple[LoweredTransition, ...]
+    valueless: tuple[int, ...]
     timed: bool
     origin: str
 

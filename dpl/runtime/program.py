@@ -192,11 +192,15 @@ class Scenario:
             starts: starts other than the declared ones.
             mode: `forward` where forward-mode derivatives of an adaptive solve are wanted.
         """
-        results, _ = self.measures_si(self.values_si(params, givens, starts), mode)
+        results = honest(*self.measures_si(self.values_si(params, givens, starts), mode))
         return {m.name: _outward(m, results[m.name]) for m in self.spec.measures}
 
     def measures_si(self, values: Values, mode: Mode = "reverse") -> tuple[dict[str, Array], Array]:
-        """Every loss and metric [SI] of one run, and its status (`solve.OK`, …). Pure; tasks map it over runs."""
+        """Every loss and metric [SI] of one run, and its status (`solve.OK`, …). Pure; tasks map it over runs.
+
+        They are NaN where a run failed. One whose status is in `solve.SOFT` has numbers, which are not for showing: see
+        `honest`.
+        """
         self.method  # noqa: B018  chosen here, outside any trace
         return self._measures(_strong(values), mode=mode, company=_company(jax.tree.leaves(values)))
 
@@ -273,7 +277,7 @@ class Scenario:
             self,
             times,
             jax.device_get(rows),
-            jax.device_get(results),
+            jax.device_get(honest(results, status)),
             max(int(status), int(also)),
             jax.device_get(ranges),
         )
@@ -318,18 +322,27 @@ def _with_nominal(given: Given) -> Given:
     return replace(given, value=float(family.median(*given.distribution.arguments)))
 
 
-def _finished(results: dict[str, Array], status: Array) -> tuple[dict[str, Array], Array]:
+def _finished(results: dict[str, Array], status: Array, soft: tuple[int, ...] = ()) -> tuple[dict[str, Array], Array]:
     """A result that is not finite is a failure of the run; a run that failed has no results: they are NaN."""
-    ended = {k: jnp.where(status == solve.OK, v, jnp.nan) for k, v in results.items()}
+    known = status == solve.OK
+    for also in soft:
+        known = known | (status == also)
+    ended = {k: jnp.where(known, v, jnp.nan) for k, v in results.items()}
     finite = [jnp.all(jnp.isfinite(v)) for v in results.values()]
     fine = jnp.stack(finite).all() if finite else jnp.asarray(True)
     return ended, jnp.where((status == solve.OK) & ~fine, solve.NONFINITE, status)
 
 
+def honest(results: Mapping[str, Any], status: Any) -> dict[str, Array]:
+    """What a run has to show: NaN for every measure of one that did not come to its end, or lacks what is asked for."""
+    fine = jnp.asarray(status) == solve.OK
+    return {k: v if k.startswith(hybrid.SAID) else jnp.where(fine, v, jnp.nan) for k, v in results.items()}
+
+
 def _told_apart(results: dict[str, Array], status: Array) -> tuple[dict[str, Array], Array]:
     """The same where results hold what is told of events, which is so even of a run that failed."""
     said = {k: v for k, v in results.items() if k.startswith(hybrid.SAID)}
-    ended, status = _finished({k: v for k, v in results.items() if k not in said}, status)
+    ended, status = _finished({k: v for k, v in results.items() if k not in said}, status, solve.SOFT)
     return ended | said, status
 
 

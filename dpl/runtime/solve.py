@@ -24,7 +24,7 @@ from dpl.runtime.ticks import Sampled, Ticker, Tuple, as_type_of
 if TYPE_CHECKING:
     import diffrax
 
-OK, MAX_STEPS, NONFINITE, FAILED, CHATTERING, NOT_ENDED, NEVER = range(7)
+OK, MAX_STEPS, NONFINITE, FAILED, CHATTERING, NOT_ENDED, NEVER, UNSET = range(8)
 STATUS = {
     OK: "ok",
     MAX_STEPS: "the solver reached its greatest number of steps: for a stiff model write `using kvaerno5()`, "
@@ -35,7 +35,11 @@ STATUS = {
     "as a rest of its own that a `mode` describes does",
     NOT_ENDED: "no `stop` came within the run's longest time",
     NEVER: "an event whose time is asked for did not happen",
+    UNSET: "a loss or metric reads what has no value in the mode in which the run ended",
 }
+SOFT = (NOT_ENDED, NEVER, UNSET)
+"""Runs that came to an end that was not wanted: they have no results for a user, but numbers that a training may meet
+on its way: what no event has set yet is 0, and what does not change has no gradient"""
 
 LARGE = 150
 """Operations of a right-hand side from which Runge-Kutta stages share one copy of it"""

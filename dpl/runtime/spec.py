@@ -271,6 +271,8 @@ class Mode:
     """project(t, x, z, held, c) -> x moved onto the constraints of the mode, positions and rates; None without any"""
     recorded: Callable[..., tuple[Any, ...]] | None = None
     instants: Callable[..., tuple[Any, ...]] | None = None
+    valueless: tuple[int, ...] = ()
+    """Those of `instants` that have no value in this mode, and so are 0"""
     jumps: Callable[..., tuple[Any, ...]] | None = None
     timed: bool = False
     origin: str = ""

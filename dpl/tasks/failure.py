@@ -92,7 +92,7 @@ def _explained(
 def _cause(scenario: Scenario, values: Values) -> str | None:
     """Why the run has no loss: what its solver says, else the statement that spoils it."""
     _, status = scenario.measures_si(dict(values))
-    if int(status) in (solve.MAX_STEPS, solve.FAILED):
+    if int(status) not in (solve.OK, solve.NONFINITE):
         return solve.STATUS[int(status)]
     return first_not_finite(scenario, values)
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dpl.runtime import noise
-from dpl.runtime.program import Scenario
+from dpl.runtime.program import Scenario, honest
 from dpl.tasks.result import Quantity, Sample, Seconds, declared
 
 BATCH = 256
@@ -89,6 +89,6 @@ def _evaluator(scenario: Scenario, pinned: frozenset[str]) -> Callable[..., Any]
     def run(base: Mapping[str, Any], seed: Any, indices: Any) -> tuple[Any, Any, Any]:
         givens = drawn(scenario, pinned, seed, indices)
         results, status = jax.vmap(lambda row, _: scenario.measures_si({**base, **row}))(givens, indices)
-        return givens, results, status
+        return givens, jax.vmap(honest)(results, status), status
 
     return jax.jit(run)

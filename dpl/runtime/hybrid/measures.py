@@ -17,7 +17,7 @@ from dpl.runtime.hybrid.course import run
 from dpl.runtime.hybrid.flows import GREATEST_STEPS
 from dpl.runtime.hybrid.march import Loop
 from dpl.runtime.hybrid.moment import ALREADY, GRAZED, MEASURING, Hybrid, Moment, Trace, in_mode, prepare
-from dpl.runtime.solve import NEVER, OK
+from dpl.runtime.solve import NEVER, OK, UNSET
 from dpl.runtime.spec import Method, Reduction, Scenario
 from dpl.runtime.ticks import Tuple
 
@@ -83,11 +83,19 @@ def _course(scenario: Scenario, method: Method, loop: Loop, values: Any) -> tupl
         _pieced(h, last, traces, r, a) if cut else _reduced(h, first, last, r, a)
         for r, a, cut in zip(scenario.reductions, arguments, pieced, strict=True)
     )
-    status = last.status
+    status = jnp.where((last.status == OK) & _unset(scenario, last), UNSET, last.status)
     for value, r in zip(reduced, scenario.reductions, strict=True):
         if r.kind == "event_time":
             status = jnp.where((status == OK) & jnp.isnan(value), NEVER, status)
     return reduced, told(scenario, last), status.astype(h.dtype)
+
+
+def _unset(scenario: Scenario, last: Moment) -> Array:
+    """Whether something is read at the run's start or end that has no value in the mode in which it then is."""
+    first = {r.index for r in scenario.reductions if r.kind == "initial"}
+    final = {r.index for r in scenario.reductions if r.kind == "final"}
+    begun = bool(first & set(scenario.modes[0].valueless))
+    return jnp.asarray([begun or bool(final & set(mode.valueless)) for mode in scenario.modes])[last.mode]
 
 
 def observed(scenario: Scenario, values: Any, method: Method, times: np.ndarray) -> tuple[dict[str, Any], Array]:
