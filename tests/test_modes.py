@@ -241,6 +241,14 @@ def test_bare_numbers_are_in_the_declared_unit_in_every_mode():
     assert [n.unit is None for n in (rates[0], rates[1].operand)] == [False, False]
 
 
+def test_a_name_that_a_mode_forgets_does_not_turn_an_equation_of_motion_around():
+    """Without `heat = 0` the one equation left could give `heat`, with T at rest: nobody means that."""
+    lines = ["param c = 2; state T = 1; output heat; c*T' = heat - T", "mode on { heat = 3; when T > 2 { go off } }"]
+    assert codes(scenario(*lines, "mode off { when T < 1 { go on } }", run="run for 1")) == ["missing-equation"]
+    for said in ("heat = 0", "T' = 0"):
+        check(scenario(*lines, f"mode off {{ {said}; when T < 1 {{ go on }} }}", run="run for 1"))
+
+
 def test_what_no_equation_moves_in_a_mode_holds_there():
     lines = (
         "state x = 1",

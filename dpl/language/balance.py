@@ -208,6 +208,7 @@ def check_balance(system: System, problems: list[Diagnostic]) -> None:
     structure = Structure(system)
     for configuration in structure.configurations:
         _complete(configuration, problems)
+    _turned(structure, problems)
     _moved(structure, problems)
     _starts(structure, problems)
     _sampled(structure, problems)
@@ -227,6 +228,28 @@ def _complete(structure: Structure, problems: list[Diagnostic]) -> None:
     for equation in structure.equations:
         if id(equation) not in used:
             problems.append(_surplus(structure, equation, mode))
+
+
+def _turned(structure: Structure, problems: list[Diagnostic]) -> None:
+    """No equation that moves a state in one mode gives a name in another, while that state holds."""
+    orders = structure.orders
+    moves = {id(e): v for s in structure.configurations for (v, _), e in s.matching.items() if v in orders}
+    for here in structure.configurations:
+        for (variable, _), equation in here.matching.items():
+            if variable not in orders and moves.get(id(equation)) in here.held:
+                problems.append(_forgotten(variable, moves[id(equation)], equation, here))
+
+
+def _forgotten(variable: Variable, state: Variable, equation: Equation, here: Structure) -> Diagnostic:
+    name, rate = variable.declaration.name, state.declaration.name + "'" * here.orders[state]
+    mode = modes.name(here.system.configuration)
+    return Diagnostic(
+        "missing-equation",
+        f"no equation determines `{variable.path}` in mode `{mode}`",
+        Label(variable.span, "has no value and no equation there"),
+        related=(Label(equation.left.span.to(equation.right.span), f"moves `{state.path}` in another mode"),),
+        help=f"write `{name} = …` in that mode, or `{rate} = 0` if `{state.path}` holds there",
+    )
 
 
 def _moved(structure: Structure, problems: list[Diagnostic]) -> None:
