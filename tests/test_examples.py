@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 import dpl
 
@@ -42,3 +43,82 @@ def test_cartpole_is_learned_from_seven_runs(cartpole):
     (steps,), looks = result.losses.shape, 2
     assert steps * dpl.load(EXAMPLES / "cartpole.dpl").tasks["one_step"].counts["batch"] + looks * result.judged_on <= 7
     assert np.mean(returns) >= 195
+
+
+# ---------------------------------------------------------------- events and modes
+
+
+def done(name, *tasks):
+    """The program of an example after its tasks, and their results."""
+    program = dpl.load(EXAMPLES / f"{name}.dpl", 0)
+    return program, program.run(*tasks)
+
+
+def test_the_shortest_way_shifts_where_the_next_gear_begins_to_pull_harder():
+    program, _ = done("gearbox", "shifts")
+    ratios = program.scenarios["Race"].params["car.ratios"]
+    for shift, low, high in zip(program.scenarios["Race"].params["car.up"], ratios[:-1], ratios[1:], strict=True):
+        pull = [r * (1 - 0.6 * (r * shift / 0.3 / 300 - 1) ** 2) for r in (low, high)]
+        assert pull[0] == pytest.approx(pull[1], rel=1e-4)
+
+
+def test_a_ball_bounces_in_a_given_rhythm():
+    program, results = done("bounce")
+    assert results["in_time"].passed
+    found = program.scenarios["Drop"].params
+    assert found["height"] == pytest.approx(9.81 / 2 * 0.5**2, rel=1e-5)
+    assert found["ball.e"] == pytest.approx((np.sqrt(6.2) - 1) / 2, rel=1e-5)
+
+
+def test_a_chair_squeaks_in_tune():
+    program, _ = done("squeak", "in_tune")
+    speed = program.scenarios["Pushed"].params["leg.belt"]
+    over, frequency = (4 - 3) / 20_000, np.sqrt(20_000 / 0.01)
+    period = 2 * over / speed + 2 * (np.pi - np.arctan(over * frequency / speed)) / frequency
+    assert 1 / period == pytest.approx(200, rel=1e-5)
+
+
+def test_as_few_doses_as_will_do():
+    """Its interval is that at which the greatest and the least of the steady state have the ratio of the window."""
+    program, results = done("doses", "regimen", "in_the_window")
+    assert results["in_the_window"].passed
+    hours = program.scenarios["Days"].params["body.interval"]
+    since = np.linspace(0, hours, 10_001)
+    rest = {rate: np.exp(-rate * since) / -np.expm1(-rate * hours) for rate in (0.15, 1.2)}
+    steady = rest[0.15] - rest[1.2]
+    assert steady.max() / steady.min() == pytest.approx(10 / 4, rel=1e-3)
+
+
+def test_the_band_of_a_thermostat():
+    program, results = done("thermostat")
+    assert results["seldom"].passed
+    found = program.scenarios["Evening"].params
+    constant, gain = 200_000 / found["room.leak"], found["room.power"] / found["room.leak"]
+    clicks = [constant * np.log((gain - 13.85) / (gain - 21))]
+    clicks += [clicks[0] + constant * np.log(21 / 18)]
+    clicks += [clicks[1] + constant * np.log((gain - 18) / (gain - 21))]
+    assert np.array(clicks) / 60 == pytest.approx([20.6, 24.9, 35.4], abs=0.05)
+
+    def apart(band):
+        low, high = band
+        return constant * np.log((gain - low) / (gain - high) * high / low) - 15 * 60
+
+    def stray(band):
+        return np.sum((band - 20) ** 2)
+
+    best = minimize(stray, [18, 22], constraints={"type": "eq", "fun": apart}).x
+    assert [found["room.low"] - 273.15, found["room.high"] - 273.15] == pytest.approx(best, abs=1e-3)
+
+
+def test_a_ball_falls_through_the_pivot_of_its_string():
+    program, results = done("string")
+    assert program.scenarios["Strike"].params["ball.struck"] == pytest.approx(np.sqrt((2 + np.sqrt(3)) * 9.81), rel=1e-6)
+    up = 1 / np.sqrt(3)  # the sine of the angle at which the string slackens
+    speed, angle = np.sqrt(9.81 * up), np.arcsin(up)
+    start, motion = np.array([np.cos(angle), up]), speed * np.array([-up, np.cos(angle)])
+    flight = 4 * speed * np.cos(angle) / 9.81  # until the circle, which its parabola osculates at the start, is met again
+    at, moves = start + motion * flight - [0, 9.81 / 2 * flight**2], motion - [0, 9.81 * flight]
+    assert np.hypot(*at) == pytest.approx(1, rel=1e-12)
+    along = at[0] * moves[1] - at[1] * moves[0]
+    kept = (along**2 / 2 + 9.81 * (at[1] + 1)) / (9.81 / 2 * (2 + np.sqrt(3)))
+    assert results["caught"].metrics["kept"] == pytest.approx(kept, rel=1e-5)

@@ -371,12 +371,13 @@ def _starts(structure: Structure, problems: list[Diagnostic]) -> None:
         entered = variable in structure.moved and variable not in beginning.moved
         if (variable, 0) not in matched and not entered:
             name = variable.declaration.name
+            steady = f", or `initial({name}') = 0` to start it at rest" if variable in structure.moved else ""
             problems.append(
                 Diagnostic(
                     "missing-start",
                     f"the state `{variable.path}` starts nowhere",
                     Label(variable.span, "has no start"),
-                    help=f"write `state {name} = …`, or `initial({name}') = 0` to start it at rest",
+                    help=f"write `state {name} = …`{steady}",
                 )
             )
 

@@ -183,6 +183,9 @@ def _equality(here: _Place) -> Diagnostic | None:
         return here.wrong("wrong-equals", "an event assigns with `:=`", "did you mean `:=`?")
     if sign == ":=" and "=" in accepted:
         return here.wrong("wrong-equals", "`:=` stands only in the actions of an event", "did you mean `=`?")
+    if sign in ("+", "-", "*", "/") and ":=" in accepted and here.at(1).text == "=":
+        state = here.before.text
+        return here.wrong("wrong-equals", f"`{sign}=` is no operator", f"write `{state} := {state} {sign} …`")
     if sign == "=" and "==" in accepted:
         return here.wrong("wrong-equals", "equality is `==`; `=` here can only name an argument", "did you mean `==`?")
     return None
@@ -220,6 +223,8 @@ def _unit(here: _Place) -> Diagnostic | None:
     token, before = here.token, here.before
     if token.text == "[" and before.text == ":":
         return here.wrong("misplaced-unit", "the unit of a declaration has no brackets", "`param m: kg = 1`")
+    if token.text == "[" and before.kind == "NAME" and here.at(-2).text in (":", "/", "*"):
+        return here.wrong("misplaced-shape", "the shape of an array stands after its name", "`param up[2]: m/s = 9`")
     if token.text == "[" and (before.text in (")", "'") or before.kind == "SUPERSCRIPT"):
         return here.wrong("misplaced-unit", "a unit cannot follow an expression", help)
     if token.text == "%" and before.text == "[":
@@ -230,6 +235,9 @@ def _unit(here: _Place) -> Diagnostic | None:
     ):
         message = f"`{token.text}` begins a statement, but the one before it has not ended"
         return here.wrong("missing-separator", message, "begin a new line, or write `;` between them")
+    if before.kind == "NUMBER" and token.kind == "NAME" and here.at(1).text in (":=", "=", "'"):
+        message = f"`{token.text} {here.at(1).text}` begins a statement, but the one before it has not ended"
+        return here.wrong("missing-separator", message.replace(" '", "'"), "begin a new line, or write `;` between them")
     if before.kind == "NUMBER" and (token.kind == "NAME" or token.text == "%") and token.text not in words.OPERATORS:
         message = f"`{token.text}` cannot follow a number"
         number = before.text
