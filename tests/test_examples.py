@@ -112,13 +112,14 @@ def test_the_band_of_a_thermostat():
 
 def test_a_ball_falls_through_the_pivot_of_its_string():
     program, results = done("string")
-    assert program.scenarios["Strike"].params["ball.struck"] == pytest.approx(np.sqrt((2 + np.sqrt(3)) * 9.81), rel=1e-6)
+    struck = np.sqrt((2 + np.sqrt(3)) * 9.81)
+    assert program.scenarios["Strike"].params["ball.struck"] == pytest.approx(struck, rel=1e-6)
     up = 1 / np.sqrt(3)  # the sine of the angle at which the string slackens
     speed, angle = np.sqrt(9.81 * up), np.arcsin(up)
     start, motion = np.array([np.cos(angle), up]), speed * np.array([-up, np.cos(angle)])
-    flight = 4 * speed * np.cos(angle) / 9.81  # until the circle, which its parabola osculates at the start, is met again
+    flight = 4 * speed * np.cos(angle) / 9.81  # until it meets the circle again, which it osculates at the start
     at, moves = start + motion * flight - [0, 9.81 / 2 * flight**2], motion - [0, 9.81 * flight]
     assert np.hypot(*at) == pytest.approx(1, rel=1e-12)
     along = at[0] * moves[1] - at[1] * moves[0]
-    kept = (along**2 / 2 + 9.81 * (at[1] + 1)) / (9.81 / 2 * (2 + np.sqrt(3)))
+    kept = (along**2 / 2 + 9.81 * (at[1] + 1)) / (struck**2 / 2)
     assert results["caught"].metrics["kept"] == pytest.approx(kept, rel=1e-5)

@@ -17,7 +17,7 @@ def simulate(text):
 
 
 def stretches(phases, start, end):
-    """The motion through phases in turn: `(rhs, border, reset, next)` each, until the next border crossing is past `end`.
+    """The motion through phases in turn: `(rhs, border, reset, next)` each, until `end`.
 
     Returns the instants of the crossings by phase, and a function from times to states.
     """

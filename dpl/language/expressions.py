@@ -315,8 +315,11 @@ class Expressions(Calls):
                     f"`{expr.object.span.text}` has no `{expr.name}`",
                     expr.span,
                     "read here",
-                    help=did_you_mean(expr.name, holder.names),
+                    help=_of_mode(expr.name, holder) or did_you_mean(expr.name, holder.names),
                 )
+        elif isinstance(found, Scope) and isinstance(found.item, syntax.Constraint):
+            help = f"the force that keeps it is `{expr.span.text}.force`"
+            self.report("part-as-value", f"`{expr.span.text}` is a constraint", expr.span, "used here", help=help)
         else:
             self.report("not-a-value", f"`{expr.span.text}` is not a quantity", expr.span, "used here")
         return self.open()
@@ -398,3 +401,9 @@ class Expressions(Calls):
             )
             return None
         return int(value)
+
+
+def _of_mode(word: str, holder: Scope) -> str | None:
+    """What to write where a mode is asked for as if it were a value."""
+    modes = [m for m in getattr(holder.item, "body", ()) if isinstance(m, syntax.Mode) and word in m.names]
+    return f"`{word}` is a mode; a value that tells it is an `output` with an equation in each mode" if modes else None

@@ -236,8 +236,8 @@ def _unit(here: _Place) -> Diagnostic | None:
         message = f"`{token.text}` begins a statement, but the one before it has not ended"
         return here.wrong("missing-separator", message, "begin a new line, or write `;` between them")
     if before.kind == "NUMBER" and token.kind == "NAME" and here.at(1).text in (":=", "=", "'"):
-        message = f"`{token.text} {here.at(1).text}` begins a statement, but the one before it has not ended"
-        return here.wrong("missing-separator", message.replace(" '", "'"), "begin a new line, or write `;` between them")
+        message = f"a statement begins with `{token.text}`, but the one before it has not ended"
+        return here.wrong("missing-separator", message, "begin a new line, or write `;` between them")
     if before.kind == "NUMBER" and (token.kind == "NAME" or token.text == "%") and token.text not in words.OPERATORS:
         message = f"`{token.text}` cannot follow a number"
         number = before.text
