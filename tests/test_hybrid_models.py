@@ -201,7 +201,7 @@ def test_a_leg_hops():
         }}""")
 
     def stance(_, y):
-        push = 4000 * (0.5 - y[0]) - 40 * y[1] + np.clip(200 * y[1], -60, 60)
+        push = 4000 * (0.5 - y[0]) - 20 * y[1] + np.clip(200 * y[1], -100, 100)
         return [y[1], max(push, 0) / 5 - g]
 
     phases = {
