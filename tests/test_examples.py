@@ -54,6 +54,7 @@ def done(name, *tasks):
     return program, program.run(*tasks)
 
 
+@pytest.mark.slow
 def test_the_shortest_way_shifts_where_the_next_gear_begins_to_pull_harder():
     program, _ = done("gearbox", "shifts")
     ratios = program.scenarios["Race"].params["car.ratios"]
@@ -70,6 +71,7 @@ def test_a_ball_bounces_in_a_given_rhythm():
     assert found["ball.e"] == pytest.approx((np.sqrt(6.2) - 1) / 2, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_chair_squeaks_in_tune():
     program, _ = done("squeak", "in_tune")
     speed = program.scenarios["Pushed"].params["leg.belt"]
@@ -78,6 +80,7 @@ def test_a_chair_squeaks_in_tune():
     assert 1 / period == pytest.approx(200, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_as_few_doses_as_will_do():
     """Its interval is that at which the greatest and the least of the steady state have the ratio of the window."""
     program, results = done("doses", "regimen", "in_the_window")
@@ -89,6 +92,7 @@ def test_as_few_doses_as_will_do():
     assert steady.max() / steady.min() == pytest.approx(10 / 4, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_band_of_a_thermostat():
     program, results = done("thermostat")
     assert results["seldom"].status == "done"
@@ -110,6 +114,7 @@ def test_the_band_of_a_thermostat():
     assert [found["room.low"] - 273.15, found["room.high"] - 273.15] == pytest.approx(best, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_ball_falls_through_the_pivot_of_its_string():
     program, results = done("string")
     struck = np.sqrt((2 + np.sqrt(3)) * 9.81)
@@ -123,3 +128,16 @@ def test_a_ball_falls_through_the_pivot_of_its_string():
     along = at[0] * moves[1] - at[1] * moves[0]
     kept = (along**2 / 2 + 9.81 * (at[1] + 1)) / (struck**2 / 2)
     assert results["caught"].run.metrics["kept"] == pytest.approx(kept, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_leg_learns_to_hop():
+    """And goes on: apexes stay where they shall be for thrice as long as it was trained."""
+    program, results = done("hopper")
+    assert results["it_hops"].status == "done"
+    text = (EXAMPLES / "hopper.dpl").read_text(encoding="utf-8").replace("run for 4 [s]", "run for 12 [s]")
+    longer = dpl.compile(text).scenarios["Hopping"]
+    values = {**program.scenarios["Hopping"].params, "drop": 0.5}
+    for target in (0.6, 0.7, 0.8):
+        run = longer.simulate(values={**values, "target": target})
+        assert run["hopper.top"][run.time > 3] == pytest.approx(target, abs=0.03)
