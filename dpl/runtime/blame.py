@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import measure, solve
+from dpl.runtime import hybrid, measure, solve
 from dpl.runtime import spec as declared
 from dpl.runtime.solve import FIXED, Point, Problem
 from dpl.runtime.spec import Method, Values
@@ -53,6 +53,8 @@ def blame(source: str, scenario: declared.Scenario, method: Method, values: Valu
     try:
         with np.errstate(all="ignore"):  # what is not finite is what is looked for
             c = inspector.call(scenario.fixed, (values,), None)
+            if scenario.modes:
+                return _where_it_stands(inspector, scenario, method, values)
             reduced = _run(inspector, scenario, method, c) if scenario.run is not None else ()
             inspector.call(scenario.results, (reduced, c), None)
     except _Found as found:
@@ -85,6 +87,27 @@ def _run(inspector: _Inspector, scenario: declared.Scenario, method: Method, c: 
             at = _at(points, bad)
             inspector.call(scenario.recorded, (at.t, at.x, at.z, at.held, c), float(grid[bad]))
     return measure.reduce(scenario, c, arguments, grid, out._replace(series=kept))
+
+
+def _where_it_stands(
+    inspector: _Inspector, scenario: declared.Scenario, method: Method, values: Values
+) -> Blame | None:
+    """Of a run with events: what its mode computes where it could not go on, and a little later."""
+    constants = [inspector.call(mode.fixed, (values,), None) for mode in scenario.modes]
+    assert scenario.start is not None and scenario.run is not None
+    inspector.call(scenario.start, (constants[0],), None)
+    m = jax.jit(lambda values: hybrid.ended(scenario, values, method))(dict(values))
+    mode, c, t = scenario.modes[int(m.mode)], constants[int(m.mode)], float(m.t)
+    bad = [s.name for s, x in zip(scenario.states, m.x, strict=True) if not _finite(x)]
+    if bad:  # no step leads there: an event set it
+        event = int(np.nanargmax(np.asarray(m.last)))
+        return Blame(bad[0], f"set by {scenario.events[event].name}", scenario.events[event].origin, t, {})
+    slopes, _ = inspector.call(mode.rhs, (t, m.x, m.sampled.z, m.sampled.held, c), t)
+    for j in range(SUBSTEPS):
+        h = scenario.run.duration * 2.0 ** (j - SUBSTEPS)
+        later = tuple(a + h * d for a, d in zip(m.x, slopes, strict=True))
+        inspector.call(mode.rhs, (t + h, later, m.sampled.z, m.sampled.held, c), t + h)
+    return None
 
 
 def _check_points(inspector: _Inspector, p: Problem, method: Method, points: Point, grid: np.ndarray) -> None:

@@ -182,6 +182,7 @@ def _attempt(flow: Flow, watch: Watch, end: Any, c: Trial) -> Trial:
     length = jnp.where(beginning, 0.0, jnp.where(locating, c.length, jnp.minimum(wanted, rest)))
     t = c.t + length
     y, slope, error = flow.step(c.t, c.y, c.slope, length, jnp.maximum(jnp.nextafter(end, -jnp.inf), here))
+    y = tuple(jnp.where(beginning, a, b) for a, b in zip(c.y, y, strict=True))  # whatever the slope is
     if flow.project is not None:
         y = flow.project(t, y)
     # Without a step to look into, the second look is a little way on: it tells which way each margin moves.
@@ -363,4 +364,6 @@ def _corrected(flow: Flow, c: Trial, stop: Any) -> tuple[Array, State, Array, Ar
         happens = happens | (crossing & (jnp.arange(crossing.size) == first))
         fired, grazed = fired | (located & happens), located & happens & flat
         shift = jnp.where(located, there, shift)
-    return c.t + shift, along(c.y, slope, shift), fired, grazed
+    moved = located | (c.phase == ARRIVED)  # where a march breaks off its slope may be no number
+    y = tuple(jnp.where(moved, a, b) for a, b in zip(along(c.y, slope, shift), c.y, strict=True))
+    return c.t + shift, y, fired, grazed

@@ -110,6 +110,11 @@ def observed(scenario: Scenario, values: Any, method: Method, times: np.ndarray)
     return course.series, course.last.status
 
 
+def ended(scenario: Scenario, values: Any, method: Method) -> Moment:
+    """Where a run stands at its end, or where it could not go on."""
+    return run(prepare(scenario, values, method)).last
+
+
 def told(scenario: Scenario, m: Moment) -> dict[str, Array]:
     """How often each event happened, when first and last [s], and the bits of what is to be said of it."""
     said: dict[str, Array] = {}
