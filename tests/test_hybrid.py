@@ -439,13 +439,15 @@ def test_reductions_look_at_both_sides_of_an_instant_and_not_across() -> None:
     assert derivative(got, "r2", "e") == pytest.approx(slope, rel=1e-6)
 
 
-def test_many_numbers_are_differentiated_by_stored_states(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_arrays_are_differentiated_by_stored_states(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a network within the dynamics has them; here two numbers count as many."""
     monkeypatch.setattr(directions, "FEW", 1)
-    one, at = switch(), {"a": jnp.asarray(0.7), "b": jnp.asarray(3.0)}
-    gradient = jax.grad(lambda p: one.evaluate(p)["x"])(at)
-    assert gradient["a"] == pytest.approx(-2.0, rel=1e-10)
-    assert gradient["b"] == pytest.approx(1.3, rel=1e-10)
+    one = switch()
+    apart = lambda v: {"a": v["w"][0], "b": v["w"][1]}  # noqa: E731
+    modes = tuple(replace(m, fixed=lambda v, f=m.fixed: f(apart(v))) for m in one.spec.modes)
+    got = changed(one, modes=modes, params=(spec.Param("w", (0.7, 3.0), shape=(2,)),), fixed=modes[0].fixed)
+    gradient = jax.grad(lambda w: got.evaluate({"w": w})["x"])(jnp.asarray([0.7, 3.0]))
+    assert np.allclose(gradient, [-2.0, 1.3], rtol=1e-10)
 
 
 def test_a_network_that_is_fixed_in_a_run_counts_by_its_results(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Reverse-mode derivatives, at forward-mode cost, of a function of few numbers whose loops only run forward.
 
-Where few of its inputs are differentiated, the columns of the Jacobian are found together in forward mode, while the
-function itself is computed once; the product with tangents is linear, and so JAX can transpose it.
+The columns of the Jacobian are found together in forward mode, while the function itself is computed once; the product
+with tangents is linear, and so JAX can transpose it. Each number that is differentiated costs time, so a function of
+large arrays, as the weights of a network are, is computed by other loops, which store what reverse mode needs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Literal
 
 FEW = 16
-"""Most directions that are pushed forward"""
+"""Most entries of an array whose directions are pushed forward"""
 
 Function = Callable[[Any], Any]
 
@@ -37,10 +38,13 @@ def differentiable(function: Function, many: Function, tree: Any, reads: Sequenc
     """The value of `function` at a tree of arrays, a tree of floats, with derivatives in both modes.
 
     Args:
-        many: the same function by other loops, for reverse mode where many inputs are differentiated.
+        many: the same function by other loops, which is taken where an array that it reads is large; its derivatives
+            may be in reverse mode only.
         reads: which leaves of the tree the function depends on.
     """
     leaves, structure = jax.tree.flatten(tree)
+    if any(read and jnp.size(leaf) > FEW for read, leaf in zip(reads, leaves, strict=True)):
+        return many(tree)
 
     @jax.custom_jvp
     def value(leaves: list[Array]) -> Any:
@@ -50,7 +54,7 @@ def differentiable(function: Function, many: Function, tree: Any, reads: Sequenc
         (leaves,), (moved,) = primals, tangents
         active = [n for n, tangent in enumerate(moved) if reads[n] and not isinstance(tangent, SymbolicZero)]
 
-        def of_active(function: Function, chosen: tuple[Array, ...]) -> Any:
+        def of_active(chosen: tuple[Array, ...]) -> Any:
             full = list(leaves)
             for n, leaf in zip(active, chosen, strict=True):
                 full[n] = leaf
@@ -58,11 +62,9 @@ def differentiable(function: Function, many: Function, tree: Any, reads: Sequenc
 
         at, tangent = tuple(leaves[n] for n in active), tuple(moved[n] for n in active)
         if not active:
-            out = of_active(function, at)
+            out = of_active(at)
             return out, jax.tree.map(jnp.zeros_like, out)
-        if sum(leaf.size for leaf in at) > FEW:
-            return jax.jvp(lambda *a: of_active(many, a), at, tangent)
-        return _pushed(lambda a: of_active(function, a), at, tangent)
+        return _pushed(of_active, at, tangent)
 
     value.defjvp(rule, symbolic_zeros=True)
     return value(leaves)

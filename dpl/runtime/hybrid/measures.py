@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,14 +13,12 @@ from jax import Array, lax
 from dpl.runtime import measure, solve
 from dpl.runtime.hybrid import directions, pieces
 from dpl.runtime.hybrid.course import run
-from dpl.runtime.hybrid.flows import GREATEST_STEPS
+from dpl.runtime.hybrid.loops import stored
 from dpl.runtime.hybrid.march import Loop
 from dpl.runtime.hybrid.moment import ALREADY, GRAZED, MEASURING, Hybrid, Moment, Trace, in_mode, prepare
 from dpl.runtime.solve import NEVER, OK, UNSET
 from dpl.runtime.spec import Method, Reduction, Scenario
 from dpl.runtime.ticks import Tuple
-
-CHECKPOINTS = 64
 
 SAID = ("event ", "told ", "first ", "last ")
 """What the names of results begin with that tell of events"""
@@ -39,18 +36,11 @@ def measured(scenario: Scenario, values: Any, method: Method, mode: solve.Mode) 
         reduced, said, status = forward(led)
     else:
         reads = directions.read(lambda v: [_read_of(scenario, v)], led)
-        backward = partial(_course, scenario, method, _reversible)
+        backward = partial(_course, scenario, method, stored)
         reduced, said, status = directions.differentiable(forward, backward, led, reads)
     c = scenario.fixed(led)
     results = {name: jnp.asarray(v) for name, v in scenario.results(reduced, c).items()}
     return results | said, status.astype(jnp.int32)
-
-
-def _reversible(going: Callable[[Any], Any], body: Callable[[Any], Any], first: Any) -> Any:
-    """A loop with reverse-mode derivatives from stored states."""
-    from equinox.internal import while_loop  # takes long to import, and few runs need it
-
-    return while_loop(going, body, first, max_steps=GREATEST_STEPS, kind="checkpointed", checkpoints=CHECKPOINTS)
 
 
 def _read_of(scenario: Scenario, values: Any) -> Any:
