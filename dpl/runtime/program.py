@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from dpl.runtime import choice, distributions, hybrid, measure, networks, noise, solve, trajectory
+from dpl.runtime import choice, compiling, distributions, hybrid, measure, networks, noise, solve, trajectory
 from dpl.runtime import spec as declared
 from dpl.runtime.solve import ADAPTIVE, STATUS, Company, Mode
 from dpl.runtime.spec import Given, Measure, Method, Module, Network, Param, Start, Task, Unit, Values
@@ -220,6 +220,11 @@ class Scenario:
         reduced = measure.reduce(s, c, arguments, plan.grid(), out)
         return _finished({k: jnp.asarray(v) for k, v in s.results(reduced, c).items()}, out.status)
 
+    @property
+    def events(self) -> bool:
+        """Whether anything may happen in a run between ticks."""
+        return bool(self.spec.modes)
+
     # -- the method
 
     @property
@@ -289,7 +294,7 @@ class Scenario:
                 self.traces["trajectory"] += 1
                 return trajectory.trajectory(self.spec, self.method, times, values)
 
-            self._trajectories[points] = jax.jit(traced)
+            self._trajectories[points] = compiling.jit(traced, self.events)
         return self._trajectories[points]
 
 

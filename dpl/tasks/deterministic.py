@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from dpl.runtime import compiling
 from dpl.runtime.program import Scenario
 from dpl.runtime.spec import Comparison, Objective
 from dpl.tasks import constrained
@@ -93,6 +94,10 @@ class Minimisation:
     method: Method
     runs: int
     lanes: int
+
+    @property
+    def events(self) -> bool:
+        return self.scenario.events
 
     # -- one lane
 
@@ -260,4 +265,4 @@ def finder(problem: Minimisation) -> Any:
 
         return each_lane(problem.lanes, one)(carry.theta, constants.givens, carry.penalty)
 
-    return jax.jit(all_lanes)
+    return compiling.jit(all_lanes, problem.scenario.events)

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dpl.runtime import compiling
 from dpl.tasks.keeper import Keeper, State
 from dpl.tasks.result import Progress, Quantity, Seconds, number
 
@@ -43,6 +44,11 @@ class Iteration(Protocol):
 
     @property
     def lanes(self) -> int: ...
+
+    @property
+    def events(self) -> bool:
+        """Whether its runs have any."""
+        ...
 
     def begin(self, starts: Any, constants: Any) -> Carry:
         """The first carry, from the SI values of the lanes (stacked)."""
@@ -95,7 +101,7 @@ def compiled(iteration: Iteration) -> Compiled:
         """A carry of definite types, which the steps return as they are: a weak type would compile `run` twice."""
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), iteration.begin(starts, constants))
 
-    return Compiled(jax.jit(begin), jax.jit(run, donate_argnums=0), jax.jit(values))
+    return Compiled(jax.jit(begin), compiling.jit(run, iteration.events, donate_argnums=0), jax.jit(values))
 
 
 @jax.jit

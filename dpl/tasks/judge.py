@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dpl.runtime import compiling
 from dpl.runtime.program import Scenario
 from dpl.runtime.spec import Comparison, Objective
 from dpl.tasks.comparison import holds
@@ -54,7 +55,7 @@ def _judged(standard: Standard) -> Callable[..., tuple[Any, Any]]:
         givens = drawn(standard.scenario, standard.pinned, seed, indices)
         return jax.lax.map(lambda lane: one(lane, base, givens, indices), theta)
 
-    return jax.jit(all_lanes)
+    return compiling.jit(all_lanes, standard.scenario.events)
 
 
 @dataclass(eq=False)

@@ -78,6 +78,10 @@ class Problem:
         memory = jax.vmap(self.rule.direction(constants.numbers).init)(theta)
         return Carry(theta, memory, jnp.arange(self.samples or 0))
 
+    @property
+    def events(self) -> bool:
+        return self.scenario.events
+
     def step(self, carry: Carry, constants: Constants, step: Any) -> tuple[Carry, Any]:
         constants = constants.at(step)
         order = self._order(carry.order, constants.seed, step)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import noise
+from dpl.runtime import compiling, noise
 from dpl.runtime.program import Scenario, honest
 from dpl.tasks.result import Quantity, Sample, Seconds, declared
 
@@ -91,4 +91,4 @@ def _evaluator(scenario: Scenario, pinned: frozenset[str]) -> Callable[..., Any]
         results, status = jax.vmap(lambda row, _: scenario.measures_si({**base, **row}))(givens, indices)
         return givens, jax.vmap(honest)(results, status), status
 
-    return jax.jit(run)
+    return compiling.jit(run, scenario.events)

@@ -56,6 +56,10 @@ class Windowed:
     def lanes(self) -> int:
         return self.problem.lanes
 
+    @property
+    def events(self) -> bool:
+        return self.problem.events
+
     # -- what the engine repeats
 
     def begin(self, starts: Any, constants: Constants) -> Carry:

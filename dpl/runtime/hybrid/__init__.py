@@ -7,4 +7,4 @@ the right-hand sides of two modes. What goes wrong is a status in the result, ne
 
 from dpl.runtime.hybrid.measures import SAID, ended, measured, notes, observed
 
-__all__ = ["SAID", "measured", "notes", "observed"]
+__all__ = ["SAID", "ended", "measured", "notes", "observed"]

@@ -1,0 +1,32 @@
+"""How XLA compiles a program, where its own choice is not ours.
+
+A program with events has many small loops that run once. XLA's newer code generator for CPUs takes nearly twice the
+time over them and gains nothing (0042 in docs/decisions), so they get the older one where it can still be had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import jax
+
+_OLDER = {"xla_cpu_use_fusion_emitters": False}
+
+
+@cache
+def _options() -> dict[str, Any] | None:
+    """What this version of XLA takes of `_OLDER`: all or nothing."""
+    if jax.default_backend() != "cpu":
+        return None
+    try:
+        jax.jit(lambda x: x + 1.0, compiler_options=dict(_OLDER))(0.0)
+    except jax.errors.JaxRuntimeError:
+        return None
+    return dict(_OLDER)
+
+
+def jit(function: Callable[..., Any], events: bool, **arguments: Any) -> Any:
+    """`jax.jit` of a program that is compiled by itself, not within another; `events`: whether its runs have any."""
+    return jax.jit(function, compiler_options=_options() if events else None, **arguments)
