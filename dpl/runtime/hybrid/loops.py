@@ -130,10 +130,14 @@ def _moving(loop: _Loop, begin: _Moving, constants: Arrays, carry: Arrays) -> _M
     return loop.known[begin]
 
 
+def _smooth(a: Array) -> bool:
+    return jnp.issubdtype(a.dtype, jnp.inexact)
+
+
 def _told(loop: _Loop, moving: _Moving, constants: Arrays, carry: Arrays) -> list[int]:
     """Which of the next carry has a tangent where `moving` has."""
     told = list[int]()
-    floats = [n for n, a in enumerate(carry) if jnp.issubdtype(a.dtype, jnp.inexact)]
+    floats = [n for n, a in enumerate(carry) if _smooth(a)]
 
     @jax.custom_jvp
     def tell(new: Arrays) -> Arrays:
@@ -160,7 +164,9 @@ def _told(loop: _Loop, moving: _Moving, constants: Arrays, carry: Arrays) -> lis
 
 def _forward(loop: _Loop, first: Any, constants: Any, tested: Any) -> tuple[Arrays, Any]:
     """The last carry, and every carry whose number is a multiple of `apart`; the row after the last is for others."""
-    begin = _Moving(*(tuple(n for n, a in enumerate(part) if a.perturbed) for part in (first, constants)))
+    begin = _Moving(
+        *(tuple(n for n, a in enumerate(part) if a.perturbed and _smooth(a.value)) for part in (first, constants))
+    )
     first, constants, tested = ([a.value for a in part] for part in (first, constants, tested))
     moving = _moving(loop, begin, constants, first)
 
