@@ -95,6 +95,16 @@ def test_loops_within_loops_branches_and_scans() -> None:
         assert np.allclose(ours, due, rtol=1e-12)
 
 
+def test_what_never_changes_is_one_for_all_of_a_batch() -> None:
+    def last(scale: Any, times: Any) -> Any:
+        body = lambda c: (c[0] - 1, c[1] * c[2], c[2])  # noqa: E731
+        _, y, kept = stored(lambda c: c[0] > 0, body, (times, jnp.ones(()), scale))
+        return y + kept
+
+    whole = jax.vmap(jax.jit(last), (None, 0))
+    assert jax.grad(lambda s: whole(s, jnp.asarray([3, 0, 1])).sum())(2.0) == 12 + 0 + 1 + 3
+
+
 def test_what_is_stopped_needs_no_derivative() -> None:
     """`nextafter` has none; the root of zero has one that is no number."""
 

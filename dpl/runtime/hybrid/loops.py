@@ -80,7 +80,9 @@ def _strong(leaves: Sequence[Any]) -> Arrays:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _last(loop: _Loop, first: Arrays, constants: Arrays, tested: Arrays) -> Arrays:
-    return lax.while_loop(partial(loop.goes, tested), partial(loop.next, constants), first)
+    # In the same form as `_forward` has it: in a batch, JAX wants the same parts of both to be one for all members.
+    going = lambda carry: _anyone(loop.goes(tested, carry))  # noqa: E731
+    return lax.while_loop(going, partial(_moved, loop, constants, tested), first)
 
 
 @custom_vmap
