@@ -41,6 +41,9 @@ class Windows:
     def read(self, objective: Objective | None) -> WindowUse | None:
         """The window, if nothing is wrong with it."""
         before = len(self.inference.problems)
+        if self.system.hybrid:
+            self.eventless()
+            return None
         reduced = self.reduced(objective) if objective is not None else None
         duration, discount = self.duration(), self.discount()
         critic = self.critic()
@@ -54,6 +57,23 @@ class Windows:
         given = {a.name or names[i]: a.value for i, a in enumerate(value.arguments)}
         arguments = tuple(Scoped(given[name], self.system.root) for name in names)
         return WindowUse(duration, critic, arguments, reduced[1], discount, self.clause.span)
+
+    def eventless(self) -> None:
+        """A run of windows goes by known steps, and no instant lies between them."""
+        system = self.system
+        culprits = [
+            *(Label(event.span, "happens at an instant of its own") for event in system.events),
+            *(Label(automaton.spans[0], "is a mode") for automaton in system.automata),
+            *(Label(constraint.span, "is a constraint") for constraint in system.constraints),
+        ]
+        self.inference.report(
+            "not-supported",
+            "a `window` in a scenario with events, modes or constraints is not supported by this version of DPL",
+            self.clause.span,
+            "asked for here",
+            related=tuple(culprits[:1]),
+            help="leave `window` out: `train` then learns from whole runs, through their events",
+        )
 
     # ------------------------------------------------------------ what is minimised
 
