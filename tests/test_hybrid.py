@@ -503,3 +503,23 @@ def test_other_values_trace_nothing_anew_and_an_unknown_method_is_told() -> None
     assert one.traces["measures"] == 1
     with pytest.raises(ValueError, match="kvaerno5"):
         switch(spec.Method("kvaerno5")).evaluate()
+
+
+def test_a_margin_that_first_falls_does_not_happen_in_place_of_another() -> None:
+    """Two coordinates between walls at 0 and 1: where one is reflected, the other goes on, though both end beyond."""
+    between = lambda a: jnp.maximum(-a, a - 1.0)  # noqa: E731
+    box = mode(
+        "box", lambda v: (v["x0"],),
+        lambda t, x, z, held, c: ((x[2], x[3], 0.0, 0.0), ()), (0, 1, 2, 3),
+        spec.Transition(0, assign=lambda t, x, z, held, c: ((-x[2],), ()), states=(2,)),
+        spec.Transition(1, assign=lambda t, x, z, held, c: ((-x[3],), ()), states=(3,)),
+        margins=lambda t, x, z, held, c: (between(x[0]), between(x[1])),
+    )  # fmt: skip
+    one = scenario(
+        {"x0": 0.3}, ("x", "y", "u", "w"), lambda c: ((c[0], 0.5, 0.7, -0.4), (), ()), (box,),
+        (spec.Event("side", 2), spec.Event("end", 2)), 10.0,
+        (("event_time", 0, (2,)), ("count", 0, ()), ("count", 1, ())),
+    )  # fmt: skip
+    found = one.evaluate(one.params)
+    assert [float(found[name]) for name in ("r1", "r2")] == [7, 4]
+    np.testing.assert_allclose([found["x"], found["y"], found["r0"]], [0.7, 0.5, 1.7 / 0.7], atol=1e-9)

@@ -357,10 +357,14 @@ def _corrected(flow: Flow, c: Trial, stop: Any) -> tuple[Array, State, Array, Ar
         crossing = c.watched & (c.bracket.at_high > 0)
         flat = jnp.abs(speed) <= float(jnp.finfo(speed.dtype).eps) ** 0.25 * c.rate
         away = jnp.where(flat | (speed <= 0), 0.0, -margin / jnp.where(flat | (speed <= 0), 1.0, speed))
-        first = jnp.argmin(jnp.where(crossing, lax.stop_gradient(away), jnp.inf))
+        # A margin that does not rise here may have its own crossing later in the bracket: then it is not the first.
+        ahead = jnp.where(flat | (speed <= 0), jnp.maximum(-margin, 0.0) / jnp.where(c.rate > 0, c.rate, 1.0), away)
+        first = jnp.argmin(jnp.where(crossing, lax.stop_gradient(ahead), jnp.inf))
         there = away[first]
         same = 64 * float(jnp.finfo(speed.dtype).eps) * jnp.maximum(jnp.abs(lax.stop_gradient(c.t)), c.bracket.high)
-        happens = c.watched & jnp.where(flat, crossing, lax.stop_gradient(away - there) <= same) & (speed > 0)
+        # What only grazes is located no better than to the root of rounding.
+        grazing = crossing & (lax.stop_gradient(ahead) <= 4 * _root_of_rounding(speed.dtype) * c.bracket.high)
+        happens = c.watched & jnp.where(flat, grazing, lax.stop_gradient(away - there) <= same) & (speed > 0)
         happens = happens | (crossing & (jnp.arange(crossing.size) == first))
         fired, grazed = fired | (located & happens), located & happens & flat
         shift = jnp.where(located, there, shift)
