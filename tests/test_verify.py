@@ -28,7 +28,7 @@ from dpl.runtime.spec import (
 from dpl.tasks.bootstrap import intervals
 from dpl.tasks.run import run_tasks
 from dpl.tasks.sampling import stream
-from dpl.tasks.verify import Checked
+from dpl.tasks.verify import Checked, Verified
 
 CM = Unit("cm", 0.01)
 NONE = (np.nan, np.nan)
@@ -210,3 +210,25 @@ def test_values_for_each_run_are_found_again_beside_those_for_all():
 def test_what_was_not_done_cannot_be_compared():
     with pytest.raises(ValueError, match="needs the results of tune"):
         results_of(task("compare", scenario="", of=("tune",)))
+
+
+def test_events_that_never_happened_are_told_with_the_number_of_runs() -> None:
+    text = """
+        scenario Filling {
+          given flow ~ uniform(0, 2)
+          state level = 0
+          level' = flow
+          when full: level > 1 { level := 0 }
+          run for 1 using rk4(0.5)
+          metric times = count(full)
+        }
+        verify v { on Filling; samples 20; expect times < 2 }
+    """
+    result = dpl.compile(text).run()["v"]
+    assert isinstance(result, Verified)
+    (note,) = result.notes
+    never = int(note.split(" in ")[1].split()[0])
+    assert note == f"`full` never happened in {never} of 20 runs"
+    shown = next(c for c in result.checked)
+    assert 0 < never < 20
+    assert shown.operands[0] == (0, 1)

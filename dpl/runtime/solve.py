@@ -33,7 +33,7 @@ STATUS = {
     FAILED: "the solver failed",
     CHATTERING: "events follow each other without end: what they do must take the run away from their condition, "
     "as a rest of its own that a `mode` describes does",
-    NOT_ENDED: "no `stop` came within the run's longest time",
+    NOT_ENDED: "what `run until` waits for did not come `within` its longest time",
     NEVER: "an event whose time is asked for did not happen",
     UNSET: "a loss or metric reads what has no value in the mode in which the run ended",
 }

@@ -56,6 +56,7 @@ def evaluate(program: Program, task: Task, context: Context) -> Evaluated:
         scenario=task.scenario,
         seed=ready.seed,
         seconds=found.seconds,
+        notes=found.notes(ready.scenario),
         defaults=defaults,
         plot=task.plot,
         runs=runs,

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import compiling, noise
+from dpl.runtime import compiling, hybrid, noise
 from dpl.runtime.program import Scenario, honest
 from dpl.tasks.result import Quantity, Sample, Seconds, declared
 
@@ -58,6 +58,10 @@ class Evaluated:
     results: Mapping[str, np.ndarray]
     status: np.ndarray
     seconds: Seconds
+
+    def notes(self, scenario: Scenario) -> tuple[str, ...]:
+        """What is to be said of the events of these runs."""
+        return tuple(hybrid.notes_of_many(scenario.spec, self.results, self.status.size))
 
 
 def evaluate(

@@ -71,6 +71,7 @@ def verify(program: Program, task: Task, context: Context) -> Verified:
         seed=ready.seed,
         seconds=found.seconds,
         status="done" if all(c.holds for c in checked) and not unended.size else "failed",
+        notes=found.notes(ready.scenario),
         defaults=defaults,
         plot=task.plot,
         runs=runs,

@@ -136,6 +136,22 @@ def notes(scenario: Scenario, results: Any) -> list[str]:
     return said
 
 
+def notes_of_many(scenario: Scenario, results: Any, runs: int) -> list[str]:
+    """What is to be said of the events of many runs, whose results are arrays over them."""
+    said = list[str]()
+    for event in scenario.events:
+        name = f"`{event.name}`" if event.named else f"the event of {event.name}"
+        told = np.asarray(results[f"told {event.name}"]).astype(int)
+        for words, which in (
+            ("never happened", np.asarray(results[f"event {event.name}"]) == 0),
+            ("was true already when its mode began and so did not fire", told & ALREADY > 0),
+            ("only grazed its border", told & GRAZED > 0),
+        ):
+            if which.any():
+                said.append(f"{name} {words} in {which.sum():_} of {runs:_} runs")
+    return said
+
+
 def _reduced(h: Hybrid, first: Moment, last: Moment, r: Reduction, arguments: Any) -> Array:
     if r.kind == "count":
         return last.counts[r.index].astype(h.dtype)
