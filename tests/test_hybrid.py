@@ -291,7 +291,9 @@ def test_the_time_of_what_never_happens_is_a_failure_of_the_run() -> None:
     one = ramp(0.0, False, 0.4, reductions=(("event_time", 0, ()),))
     results, status = one.measures_si(one.values_si())
     assert int(status) == solve.NEVER
-    assert np.isnan(results["x"])
+    assert np.isnan(results["r0"])
+    assert np.isfinite(results["x"]), "a training goes on with it"
+    assert np.isnan(one.evaluate()["x"]), "a user is shown nothing of such a run"
 
 
 def test_a_touch_is_told_as_grazing() -> None:
