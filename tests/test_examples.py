@@ -54,7 +54,7 @@ def done(name, *tasks):
     return program, program.run(*tasks)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_shortest_way_shifts_where_the_next_gear_begins_to_pull_harder():
     program, _ = done("gearbox", "shifts")
     ratios = program.scenarios["Race"].params["car.ratios"]
@@ -71,7 +71,7 @@ def test_a_ball_bounces_in_a_given_rhythm():
     assert found["ball.e"] == pytest.approx((np.sqrt(6.2) - 1) / 2, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_chair_squeaks_in_tune():
     program, _ = done("squeak", "in_tune")
     speed = program.scenarios["Pushed"].params["leg.belt"]
@@ -80,7 +80,7 @@ def test_a_chair_squeaks_in_tune():
     assert 1 / period == pytest.approx(200, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_as_few_doses_as_will_do():
     """Its interval is that at which the greatest and the least of the steady state have the ratio of the window."""
     program, results = done("doses", "regimen", "in_the_window")
@@ -92,7 +92,7 @@ def test_as_few_doses_as_will_do():
     assert steady.max() / steady.min() == pytest.approx(10 / 4, rel=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_band_of_a_thermostat():
     program, results = done("thermostat")
     assert results["seldom"].status == "done"
@@ -114,7 +114,7 @@ def test_the_band_of_a_thermostat():
     assert [found["room.low"] - 273.15, found["room.high"] - 273.15] == pytest.approx(best, abs=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_ball_falls_through_the_pivot_of_its_string():
     program, results = done("string")
     struck = np.sqrt((2 + np.sqrt(3)) * 9.81)
@@ -130,7 +130,7 @@ def test_a_ball_falls_through_the_pivot_of_its_string():
     assert results["caught"].run.metrics["kept"] == pytest.approx(kept, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_leg_learns_to_hop():
     """And goes on: apexes stay where they shall be for thrice as long as it was trained."""
     program, results = done("hopper")

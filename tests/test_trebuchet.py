@@ -54,12 +54,14 @@ def test_distances_and_gradients_are_those_of_the_reference():
     assert_allclose(found[:, 1:], known[:, 4:], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_with_exchanged_inertias_it_is_the_julia_model():
     known = np.array(KNOWN["exchanged"])
     assert_allclose(known[0, 3:], [74.3515, 4.0130, -1.0024, 0.0674], rtol=5e-4)
     assert_allclose(shots(exchanged(), known[:, :3]), known[:, 3:], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_with_its_euler_steps_too_it_has_the_published_gradient():
     euler = "using euler(16.666666666666667 [ms])"  # 1/60 s
     _, by_wind, by_release, by_weight = shots(exchanged(), [[-2.0, 45.0, 200.0]], euler)[0]
