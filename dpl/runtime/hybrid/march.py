@@ -173,7 +173,8 @@ def _first(t: Array, y: State, size: Array, watch: Watch) -> Trial:
 
 
 def _attempt(flow: Flow, watch: Watch, end: Any, c: Trial) -> Trial:
-    """One step and what follows from it. The first has no length: it finds the slope and the margins at the start."""
+    """One step and what follows from it. The first has no length: it moves the state onto the constraints, and finds
+    the slope and the margins at the start."""
     beginning, locating = c.phase == BEGIN, c.phase == LOCATING
     here = lax.stop_gradient(c.t)
     rest = end - here
@@ -356,9 +357,10 @@ def _corrected(flow: Flow, c: Trial, stop: Any) -> tuple[Array, State, Array, Ar
         speed = lax.stop_gradient(speed)
         crossing = c.watched & (c.bracket.at_high > 0)
         flat = jnp.abs(speed) <= float(jnp.finfo(speed.dtype).eps) ** 0.25 * c.rate
-        away = jnp.where(flat | (speed <= 0), 0.0, -margin / jnp.where(flat | (speed <= 0), 1.0, speed))
+        level = flat | (speed <= 0)
+        away = jnp.where(level, 0.0, -margin / jnp.where(level, 1.0, speed))
         # A margin that does not rise here may have its own crossing later in the bracket: then it is not the first.
-        ahead = jnp.where(flat | (speed <= 0), jnp.maximum(-margin, 0.0) / jnp.where(c.rate > 0, c.rate, 1.0), away)
+        ahead = jnp.where(level, jnp.maximum(-margin, 0.0) / jnp.where(c.rate > 0, c.rate, 1.0), away)
         first = jnp.argmin(jnp.where(crossing, lax.stop_gradient(ahead), jnp.inf))
         there = away[first]
         same = 64 * float(jnp.finfo(speed.dtype).eps) * jnp.maximum(jnp.abs(lax.stop_gradient(c.t)), c.bracket.high)

@@ -17,7 +17,7 @@ from dpl.runtime.hybrid.loops import stored
 from dpl.runtime.hybrid.march import Loop
 from dpl.runtime.hybrid.moment import ALREADY, GRAZED, MEASURING, Hybrid, Moment, Trace, in_mode, prepare
 from dpl.runtime.solve import NEVER, OK, UNSET
-from dpl.runtime.spec import Method, Reduction, Scenario
+from dpl.runtime.spec import Event, Method, Reduction, Scenario
 from dpl.runtime.ticks import Tuple
 
 SAID = ("event ", "told ", "first ", "last ")
@@ -115,12 +115,16 @@ def told(scenario: Scenario, m: Moment) -> dict[str, Array]:
     return said
 
 
+def _shown(event: Event) -> str:
+    return f"`{event.name}`" if event.named else f"the event of {event.name}"
+
+
 def notes(scenario: Scenario, results: Any) -> list[str]:
     """What is to be said of the events of a run, in words; times in the unit of the run."""
     assert scenario.run is not None
     unit, said = scenario.run.unit, list[str]()
     for event in scenario.events:
-        name = f"`{event.name}`" if event.named else f"the event of {event.name}"
+        name = _shown(event)
         count, told, first, last = (np.asarray(results[f"{word}{event.name}"]).item() for word in SAID)
         at = [f"{t / unit.scale:.4g} {unit.text}" for t in (first, last)]
         if count == 0:
@@ -140,7 +144,7 @@ def notes_of_many(scenario: Scenario, results: Any, runs: int) -> list[str]:
     """What is to be said of the events of many runs, whose results are arrays over them."""
     said = list[str]()
     for event in scenario.events:
-        name = f"`{event.name}`" if event.named else f"the event of {event.name}"
+        name = _shown(event)
         told = np.asarray(results[f"told {event.name}"]).astype(int)
         for words, which in (
             ("never happened", np.asarray(results[f"event {event.name}"]) == 0),

@@ -32,10 +32,7 @@ def visit(h: Hybrid, index: int, m: Moment, end: Any, active: Any) -> tuple[Mome
         stop = jnp.where(lax.stop_gradient(ring) < lax.stop_gradient(stop), ring, stop)
     at_once = np.asarray([r.at_once for r in watching(mode, "state")], bool)
     watch = Watch(pick(m.armed, place), pick(m.fresh, place), pick(m.entered, place), at_once)
-    y = layout.pack(*parts(mode, m))
-    if flow.project is not None:
-        y = flow.project(m.t, y)
-    out = march(flow, m.t, y, m.size, watch, stop, active, h.loop)
+    out = march(flow, m.t, layout.pack(*parts(mode, m)), m.size, watch, stop, active, h.loop)
     states, totals = layout.unpack(out.y)
     told = jnp.where(out.already, ALREADY, 0) + jnp.where(out.grazed, GRAZED, 0)
     status = jnp.where(out.phase == BROKEN, NONFINITE, jnp.where(out.phase == TIRED, solve.MAX_STEPS, m.status))
