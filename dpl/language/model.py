@@ -239,6 +239,20 @@ class Bound:
 
 
 @dataclass(eq=False)
+class Index:
+    """An index while what it counts is read: every whole number from `low` to `high`."""
+
+    name: str
+    low: int
+    high: int
+    span: Span = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        return self.high - self.low + 1
+
+
+@dataclass(eq=False)
 class Scope:
     """The names of one block in one place. `file` holds the file-level names; None in a file's own scope.
 
@@ -254,6 +268,10 @@ class Scope:
     names: dict[str, Binding | Scope] = field(default_factory=dict[str, "Binding | Scope"])
     broken: frozenset[str] = frozenset()
     """Names that a failed import should have brought"""
+
+    axes: tuple[Index, ...] = ()
+    """Of an array of parts, or what is in one: the index of each axis, outermost first. Every quantity of the scope has
+    these axes before its own, and every expression in it means one part at a time."""
 
     def is_broken(self, name: str) -> bool:
         return name in self.broken or (self.file is not None and self.file.is_broken(name))
@@ -366,7 +384,9 @@ class Event:
         return f"Event({self.path})"
 
 
-Binding = Variable | NetworkUse | FunctionUse | Measure | Event | Bound | syntax.Model | syntax.Scenario | syntax.Task
+Binding = (
+    Variable | NetworkUse | FunctionUse | Measure | Event | Bound | Index | syntax.Model | syntax.Scenario | syntax.Task
+)
 """What a name can mean; parts are `Scope`s."""
 
 

@@ -161,6 +161,26 @@ class Comprehension(Node):
 
 
 @dataclass(frozen=True)
+class Piece(Node):
+    """Some elements of an array: `left = value` for each index of `indices`, or for the one element without any.
+
+    `target` is the element as the text writes it, `T[i]`, `T[0]` or `cell[i].u`, without primes; `left` holds it.
+    """
+
+    target: Expr
+    left: Expr
+    value: Expr
+    indices: tuple[IndexSet, ...]
+
+
+@dataclass(frozen=True)
+class Pieces(Node):
+    """A whole array, given piece by piece; no text writes it: the equations of one array are gathered in it."""
+
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
 class Window(Node):
     """`e from a until b`, as the first argument of a time reduction."""
 
@@ -183,6 +203,7 @@ Expr = (
     | Prime
     | List
     | Comprehension
+    | Pieces
     | Window
 )
 
@@ -212,6 +233,8 @@ def children(expr: Expr) -> tuple[Expr, ...]:
             return items
         case Comprehension(value):
             return (value,)
+        case Pieces(pieces):
+            return tuple(e for p in pieces for e in (p.left, p.value))
         case Window(value, start, until):
             return (value, *([start] if start else []), *([until] if until else []))
         case _:
