@@ -15,6 +15,8 @@ from dpl.language.rules import Rules, Type, derivative_help, has_measure, shape_
 from dpl.language.units import PURE, Dimension
 
 MOST_ARGUMENTS = 1_000
+REDUCTIONS = ("sum", "mean", "product", "norm", "min", "max")
+"""What takes `e for i in …`"""
 
 
 class Calls(Rules):
@@ -130,6 +132,11 @@ class Calls(Rules):
             for value in values:
                 self.infer(value, scope)
             return self.open()
+        if len(values) == 1 and isinstance(values[0], syntax.Comprehension) and row.name in REDUCTIONS:
+            each = values[0]
+            found = self.infer(each.value, self.counted(each.indices, scope))
+            self.number_only(found, each.value)
+            return Type(self.dimension_of(row, [each.value], [found]), found.shape)
         types = [self.infer(v, scope) for v in values]
         for value, found in zip(values, types, strict=True):
             if row.name not in ("smooth", "surrogate", "straight_through"):
@@ -352,7 +359,7 @@ class Calls(Rules):
 
 def function_scope(use: FunctionUse, arguments: dict[str, Scoped], caller: Scope) -> Scope:
     """The scope of one call of a user's function: its parameters stand for the arguments."""
-    scope = Scope(use.scope.path, use.item, use.scope, caller.clock)
+    scope = Scope(use.scope.path, use.item, use.scope, caller.clock, axes=use.scope.axes)
     scope.names.update({name: Bound(value) for name, value in arguments.items()})
     return scope
 

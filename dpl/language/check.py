@@ -9,11 +9,12 @@ from dpl.language import syntax
 from dpl.language.balance import Structure, check_balance
 from dpl.language.builtins import DISTRIBUTIONS
 from dpl.language.change import made_of, varying
-from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
+from dpl.language.constants import BadConstant, NotConstant, is_infinite
 from dpl.language.depend import reads
 from dpl.language.diagnostics import Diagnostic, Label
 from dpl.language.happenings import check_events, event_sources
 from dpl.language.hybrid import check_modes
+from dpl.language.indices import first_value, index_scope
 from dpl.language.mechanics import check_mechanics
 from dpl.language.model import Measure, NetworkUse, Scoped, System, TaskUse, Variable
 from dpl.language.rules import upside_down
@@ -52,10 +53,14 @@ def _constant(value: Scoped, what: str, problems: list[Diagnostic]) -> None:
         for item in value.expr.items:
             _constant(Scoped(item, value.scope, value.unit), what, problems)
         return
+    if isinstance(value.expr, syntax.Pieces):
+        for piece in value.expr.pieces:
+            _constant(Scoped(piece.value, index_scope(value.scope, piece.indices), value.unit), what, problems)
+        return
     if is_infinite(value.expr):
         return
     try:
-        constant(value)
+        first_value(value)
     except NotConstant as error:
         problems.append(
             Diagnostic(

@@ -7,6 +7,7 @@ or not real are reported at the text that makes them, so nothing later can run w
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -90,7 +91,7 @@ def _evaluate(expr: syntax.Expr, scope: Scope, chain: Chain) -> Number:
     except OverflowError:
         raise BadConstant(too_large(expr)) from None
     except (ZeroDivisionError, ValueError):
-        raise BadConstant(_no_value(expr)) from None
+        raise BadConstant(no_value(expr)) from None
     if not isinstance(expr, syntax.Name) and not _usable(result):
         raise BadConstant(too_large(expr))
     return result
@@ -121,11 +122,11 @@ def _compute(expr: syntax.Expr, scope: Scope, chain: Chain) -> Number:
             return above / below
         case syntax.Binary(op, left, right) if op in _ARITHMETIC:
             return _ARITHMETIC[op](_evaluate(left, scope, chain), _evaluate(right, scope, chain))
-        case syntax.Call(syntax.Name(name), arguments) if name in _MATH and scope.find(name) is None:
+        case syntax.Call(syntax.Name(name), arguments) if name in MATH and scope.find(name) is None:
             least, most = (2, len(arguments)) if name in ("min", "max") else FUNCTIONS[name].arity
             if not least <= len(arguments) <= (most or least):
                 raise NotConstant(expr)
-            return _MATH[name](*(float(_evaluate(a.value, scope, chain)) for a in arguments))
+            return MATH[name](*(float(_evaluate(a.value, scope, chain)) for a in arguments))
         case syntax.Member(syntax.Name(name), member):
             part = scope.find(name)
             if isinstance(part, Scope):
@@ -173,7 +174,7 @@ _ARITHMETIC: dict[str, Callable[[Number, Number], Number]] = {
     "*": lambda a, b: a * b,
     "^": _power,
 }
-_MATH: dict[str, Callable[..., Any]] = {
+MATH: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(math, name)
         for name in (
@@ -185,6 +186,7 @@ _MATH: dict[str, Callable[..., Any]] = {
     "abs": abs,
     "min": min,
     "max": max,
+    "mod": operator.mod,
 }  # fmt: skip
 
 
@@ -210,5 +212,5 @@ def _circular(variable: Variable, chain: Chain) -> Diagnostic:
     )
 
 
-def _no_value(expr: syntax.Expr) -> Diagnostic:
+def no_value(expr: syntax.Expr) -> Diagnostic:
     return Diagnostic("no-value", "this constant has no finite real value", Label(expr.span, "has no value"))

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
 from dpl.language.calls import function_scope
-from dpl.language.model import Bound, Event, FunctionUse, Measure, NetworkUse, Scope, Scoped, Variable, named
+from dpl.language.indices import index_scope, located
+from dpl.language.model import Bound, Event, FunctionUse, Measure, NetworkUse, Scope, Scoped, Variable
 from dpl.language.source import Span
 
 
@@ -53,11 +54,19 @@ def _reads(expr: syntax.Expr, scope: Scope, order: int, flat: Span | None, reduc
                 case _:
                     pass
         case syntax.Member(inner):
-            found = named(expr, scope)
-            if isinstance(found, Variable | Event):
-                yield Read(found, order, flat, reduced)
+            found = located(expr, scope)
+            if found is not None and isinstance(found.binding, Variable | Event):
+                yield Read(found.binding, order, flat, reduced)
             else:
                 yield from _reads(inner, scope, order, flat, reduced, seen)
+        case syntax.Comprehension(value, indices):
+            yield from _reads(value, index_scope(scope, indices), order, flat, reduced, seen)
+        case syntax.Pieces(pieces):
+            for piece in pieces:
+                inner = index_scope(scope, piece.indices)
+                if piece.left != piece.target:
+                    yield from _reads(piece.left, inner, order, flat, reduced, seen)
+                yield from _reads(piece.value, inner, order, flat, reduced, seen)
         case syntax.Prime(operand):
             yield from _reads(operand, scope, order + 1, flat, reduced, seen)
         case syntax.Compare(operands):

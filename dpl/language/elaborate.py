@@ -13,7 +13,7 @@ from math import prod
 from typing import assert_never
 
 from dpl.language import syntax
-from dpl.language.assembly import Assembly, not_settable
+from dpl.language.assembly import not_settable
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
 from dpl.language.diagnostics import Diagnostic, Label, unsupported, with_article
 from dpl.language.inherit import bodies
@@ -31,6 +31,7 @@ from dpl.language.model import (
     Variable,
     target_of,
 )
+from dpl.language.pieces import Gathering, declared_pieces
 from dpl.language.resolve import Namespace, duplicate_name
 from dpl.language.source import Span
 from dpl.language.units import read_unit
@@ -44,7 +45,7 @@ def elaborate(item: syntax.Scenario | syntax.Model, space: Namespace, problems: 
 
 
 @dataclass
-class _Elaborator(Assembly):
+class _Elaborator(Gathering):
     files: dict[int, Scope] = field(default_factory=dict[int, Scope])
     statements: list[tuple[Scope, syntax.Statement, During | None]] = field(
         default_factory=list["tuple[Scope, syntax.Statement, During | None]"]
@@ -62,13 +63,14 @@ class _Elaborator(Assembly):
         self.declare(root, own, space, None)
         self.finished.append(root)
         self.energies()
-        for variable in self.system.variables:
+        for variable in sorted(self.system.variables, key=lambda v: v.kind != "const"):
             self.complete(variable)
         for outer, part, child in self.wirings:
             for argument in part.arguments:
                 self.construct(argument, outer, child, part)
         for scope, statement, during in self.statements:
             self.state(scope, statement, during, overrides=statement in own and bool(inherited))
+        self.settle_pieces()
         self.settle_events()
         self.check_mechanics()
         for variable in self.system.variables:
@@ -117,7 +119,7 @@ class _Elaborator(Assembly):
                     raise AssertionError("an import declares no item: a bug in DPL")
                 case _:
                     assert_never(item)
-        for variable in variables:
+        for variable in sorted(variables, key=lambda v: v.kind != "const"):
             self.complete(variable)
         for variable in variables:
             self.define(variable)
@@ -197,8 +199,6 @@ class _Elaborator(Assembly):
             self.misplaced(f"a list of values belongs on a given, not on {with_article(kind)}", item.domain.span)
         if item.limit_method not in (None, "straight_through"):
             self.misplaced("after a limit only `straight_through` may stand", item.span)
-        if item.indices:
-            self.problems.append(unsupported("`for` is", item.indices[0].span))
         if kind in ("const",) and item.value is None:
             self.problems.append(
                 Diagnostic(
@@ -214,7 +214,7 @@ class _Elaborator(Assembly):
     def complete(self, variable: Variable) -> None:
         """Read the shape and the declared value."""
         item = variable.declaration
-        sizes: list[int] = []
+        sizes = [index.size for index in variable.scope.axes]
         for expr in item.shape:
             size = self.number(Scoped(expr, variable.scope), "an array's size")
             if size is not None and (size.denominator != 1 or size < 1):
@@ -228,14 +228,15 @@ class _Elaborator(Assembly):
                     message = f"an array holds at most {MOST_CELLS:,} numbers"
                     self.problems.append(Diagnostic("bad-size", message, Label(expr.span, "makes it larger")))
         variable.shape = tuple(sizes)
-        if item.value is not None and not self.several(variable):
-            variable.value = Scoped(item.value, variable.scope, variable.unit)
+        value = declared_pieces(item)
+        if value is not None and not self.several(variable):
+            variable.value = Scoped(value, variable.scope, variable.unit)
 
     def noise(self, variable: Variable) -> None:
         """A noise is worth what is drawn at each tick of its own clock, which is also the `period` of its arguments."""
         item, scope = variable.declaration, variable.scope
         variable.drawn = self.clock(item.every, scope)
-        inner = Scope(scope.path, scope.item, scope, variable.clock)
+        inner = Scope(scope.path, scope.item, scope, variable.clock, axes=scope.axes)
         variable.value = Scoped(item.prior or syntax.Number(Fraction(0), span=item.span), inner, variable.unit)
 
     def define(self, variable: Variable) -> None:
@@ -259,15 +260,11 @@ class _Elaborator(Assembly):
     def state(self, scope: Scope, statement: syntax.Statement, during: During | None, *, overrides: bool) -> None:
         """A statement that declares nothing."""
         match statement:
-            case syntax.Equation(left, right, indices):
-                if indices:
-                    self.problems.append(unsupported("an equation `for` each index is", indices[0].span))
-                else:
+            case syntax.Equation(left, right):
+                if not self.element_equation(scope, statement, during, overrides=overrides):
                     self.equation(scope, left, right, statement, during, overrides=overrides)
-            case syntax.Next(target, value, indices):
-                if indices:
-                    self.problems.append(unsupported("`next` `for` each index is", indices[0].span))
-                else:
+            case syntax.Next(target, value):
+                if not self.element_next(scope, statement, during):
                     self.next(scope, target, value, statement, during)
             case syntax.Run():
                 self.run(scope, statement)

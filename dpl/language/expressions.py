@@ -8,19 +8,20 @@ from typing import assert_never
 
 from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
-from dpl.language.calls import Calls
+from dpl.language.calls import REDUCTIONS, Calls
 from dpl.language.constants import BadConstant, NotConstant, constant, division_by_zero
-from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean, unsupported
+from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean
+from dpl.language.indices import Located, astray, indices_in, located, read_shape
 from dpl.language.model import (
     Bound,
     Event,
     FunctionUse,
+    Index,
     Measure,
     NetworkUse,
     Scope,
     Scoped,
     Variable,
-    part_of,
     target_of,
 )
 from dpl.language.rules import Type, shape_text, unknown_name, upside_down
@@ -91,8 +92,16 @@ class Expressions(Calls):
                 )
                 return self.open()
             case syntax.Comprehension():
-                self.problems.append(unsupported("`for` within an expression is", expr.span))
+                self.report(
+                    "misplaced-for",
+                    "within an expression `for` stands in a reduction, as in `sum(x[i] for i in 0..9)`",
+                    expr.span,
+                    "stands here",
+                    help=f"the reductions are {', '.join(REDUCTIONS)}",
+                )
                 return self.open()
+            case syntax.Pieces():
+                raise AssertionError("pieces are looked at one by one: a bug in DPL")
             case syntax.Window(value):
                 self.report(
                     "misplaced-window", "`from` and `until` belong in a time reduction", expr.span, "stands here"
@@ -107,7 +116,9 @@ class Expressions(Calls):
             case Variable():
                 if self.over_runs and found.kind != "const":
                     self.problems.append(unknown_name(expr, scope, over_runs=True))
-                return self.type_of(found)
+                return self.read(Located(found), expr, scope)
+            case Index():
+                return Type()
             case Bound(value):
                 if id(found) not in self.bound:
                     self.bound[id(found)] = self.infer(value.expr, value.scope)
@@ -298,14 +309,16 @@ class Expressions(Calls):
     def member(self, expr: syntax.Member, scope: Scope) -> Type:
         record = self.record_of(expr.object, scope)
         if record is not None:
-            return self.result_of(record, expr)
-        holder = part_of(expr.object, scope)
-        if holder is None:
+            return self.result_of(record, expr, self.infer(expr.object, scope).shape)
+        place = located(expr.object, scope)
+        holder = place.binding if place is not None else None
+        if not isinstance(holder, Scope):
             self.report_no_members(expr, scope)
             return self.open()
         found = holder.names.get(expr.name)
         if isinstance(found, Variable):
-            return self.type_of(found)
+            where = located(expr, scope)
+            return self.read(where, expr, scope) if where is not None else self.open()
         if isinstance(found, Event):
             self.report_event(expr)
         elif found is None:
@@ -340,15 +353,16 @@ class Expressions(Calls):
             case syntax.Call(syntax.Name(name)) if isinstance(scope.find(name), NetworkUse):
                 return self.infer(expr, scope).record
             case syntax.Name() | syntax.Member():
-                variable = target_of(expr, scope)
-                return self.type_of(variable).record if variable else None
+                found = located(expr, scope)
+                variable = found.binding if found is not None else None
+                return self.type_of(variable).record if isinstance(variable, Variable) else None
             case _:
                 return None
 
-    def result_of(self, record: NetworkUse, expr: syntax.Member) -> Type:
+    def result_of(self, record: NetworkUse, expr: syntax.Member, axes: tuple[int, ...]) -> Type:
         for port in record.outputs:
             if port.name == expr.name:
-                return Type(port.dimension, port.shape)
+                return Type(port.dimension, (*axes, *port.shape))
         names = [p.name for p in record.outputs]
         self.report(
             "unknown-member",
@@ -378,22 +392,75 @@ class Expressions(Calls):
                 f"{len(expr.subscripts)} indices",
             )
             return self.open()
-        shape: list[int] = []
-        for subscript, size in zip(expr.subscripts, found.shape, strict=False):
-            if isinstance(subscript, syntax.Range):
-                low = self.subscript(subscript.low, size, scope)
-                high = self.subscript(subscript.high, size, scope) if subscript.high else size - 1
+        return Type(found.dimension, self.subscripted(found.shape, expr.subscripts, scope))
+
+    def read(self, found: Located, expr: syntax.Expr, scope: Scope) -> Type:
+        """What a path names, through arrays of parts: `x`, `cell.x`, `cell[i].x`."""
+        assert isinstance(found.binding, Variable)
+        variable = found.binding
+        type_ = self.type_of(variable)
+        shape = self.subscripted(read_shape(variable, scope), found.subscripts, scope)
+        return Type(type_.dimension, shape, record=type_.record)
+
+    def subscripted(
+        self, shape: tuple[int, ...], subscripts: tuple[syntax.Expr | None, ...], scope: Scope
+    ) -> tuple[int, ...]:
+        """The shape of what subscripts leave of an array; an axis without one, or with None, is left whole."""
+        left: list[int] = []
+        for subscript, size in zip(subscripts, shape, strict=False):
+            if subscript is None:
+                left.append(size)
+            elif isinstance(subscript, syntax.Range):
+                low = self.constant_subscript(subscript.low, size, scope)
+                high = self.constant_subscript(subscript.high, size, scope) if subscript.high else size - 1
                 if low is not None and high is not None:
                     if high < low:
                         self.problems.append(upside_down(subscript))
-                    shape.append(max(1, high - low + 1))
+                    left.append(max(1, high - low + 1))
             else:
                 self.subscript(subscript, size, scope)
-        return Type(found.dimension, (*shape, *found.shape[len(expr.subscripts) :]))
+        return (*left, *shape[len(subscripts) :])
 
-    def subscript(self, expr: syntax.Expr, size: int, scope: Scope) -> int | None:
-        value = self.constant(Scoped(expr, scope), "an index")
-        if value is None:
+    def subscript(self, expr: syntax.Expr, size: int, scope: Scope) -> None:
+        names = indices_in(expr, scope)
+        if not names:
+            self.constant_subscript(expr, size, scope)
+            return
+        self.infer(expr, scope)
+        try:
+            found = astray(expr, scope, size)
+        except NotConstant as error:
+            self.not_a_subscript(error.node)
+        except BadConstant as error:
+            self.problems.append(error.diagnostic)
+        else:
+            if found is not None:
+                value, at = found
+                where = ", ".join(f"{index.name} = {number}" for index, number in at.items())
+                self.report(
+                    "index-out-of-range",
+                    f"indices here run from 0 to {size - 1}",
+                    expr.span,
+                    f"is {float(value):g} for {where}",
+                )
+
+    def not_a_subscript(self, node: syntax.Expr) -> None:
+        self.report(
+            "not-constant",
+            "an index must be known when the model is compiled",
+            node.span,
+            "is not a constant",
+            help="a subscript is made of indices, numbers and `const`s: `T[i+1]`, `T[mod(i+1, n)]`, `x[neighbour[i]]`",
+        )
+
+    def constant_subscript(self, expr: syntax.Expr, size: int, scope: Scope) -> int | None:
+        try:
+            value = constant(Scoped(expr, scope))
+        except NotConstant as error:
+            self.not_a_subscript(error.node)
+            return None
+        except BadConstant as error:
+            self.problems.append(error.diagnostic)
             return None
         if value != int(value) or not 0 <= value < size:
             self.report(

@@ -16,6 +16,7 @@ from dpl.language.builtins import ACTIVATIONS, DISTRIBUTIONS
 from dpl.language.constants import is_infinite, literal
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
 from dpl.language.expressions import Expressions
+from dpl.language.indices import own_shape, read_shape, shared
 from dpl.language.model import (
     Bound,
     Equation,
@@ -228,11 +229,35 @@ class Inference(Expressions):
                 wired = variable.wired is not None and role in ("value", "start")
                 self.bare.append((variable, expr, variable.dimension, wired))
             return
+        if isinstance(expr, syntax.Pieces):
+            self.pieces_fit(variable, value, expr, role)
+            return
         found = self.infer(expr, value.scope)
         self.number_only(found, expr)
-        if found.shape not in ((), variable.shape):
-            self.wrongshape_text(variable.shape, found.shape, expr.span)
+        self.fits_shape(variable, found.shape, value.scope, expr.span)
         self.same(variable.dimension, found.dimension, expr.span, variable.span, role)
+
+    def fits_shape(self, variable: Variable, shape: tuple[int, ...], scope: Scope, span: Span) -> None:
+        """A value is of its variable's shape, or one number for all of it; of an array of parts it may be one value for
+        all parts."""
+        whole, own = read_shape(variable, scope), own_shape(variable)
+        if shape not in ((), whole, own):
+            self.wrongshape_text(whole, shape, span)
+
+    def takes_shape(self, variable: Variable, shape: tuple[int, ...], scope: Scope) -> None:
+        """A variable without declared shape is shaped as its value."""
+        axes = tuple(index.size for index in variable.scope.axes)
+        outside = axes[shared(scope, variable.scope) :]
+        own = shape[len(outside) :] if shape[: len(outside)] == outside else shape
+        variable.shape = (*axes, *own)
+
+    def pieces_fit(self, variable: Variable, value: Scoped, expr: syntax.Pieces, role: str) -> None:
+        """Each piece of a declared array, or of what it is wired to."""
+        for piece in expr.pieces:
+            inner = self.counted(piece.indices, value.scope)
+            element = replaceshape_text(variable)
+            element.shape = self.infer(piece.left, inner).shape
+            self.fits(element, Scoped(piece.value, inner, value.unit), role)
 
     def list_fits(self, variable: Variable, value: Scoped, expr: syntax.List, role: str) -> None:
         unit = read_unit(expr.unit, self.problems) if expr.unit else value.unit
@@ -241,9 +266,9 @@ class Inference(Expressions):
         if role != "range":
             shape = self.shape_of_list(expr)
             if shape is not None and not variable.declaration.shape and variable.kind == "const":
-                variable.shape = shape
-            if shape is not None and shape != variable.shape:
-                self.wrongshape_text(variable.shape, shape, expr.span)
+                self.takes_shape(variable, shape, value.scope)
+            if shape is not None:
+                self.fits_shape(variable, shape, value.scope, expr.span)
         for item in expr.items:
             if isinstance(item, syntax.List):
                 self.list_fits(variable, Scoped(item, value.scope, unit), item, "range")
@@ -275,12 +300,16 @@ class Inference(Expressions):
         if variable.noise:  # its distribution is looked at where it is declared
             return
         if literal(expr) is not None or is_infinite(expr) or isinstance(expr, syntax.List):
-            if isinstance(expr, syntax.List) and not variable.shape:
-                variable.shape = self.shape_of_list(expr) or ()
+            if isinstance(expr, syntax.List) and not variable.declaration.shape:
+                self.takes_shape(variable, self.shape_of_list(expr) or (), value.scope)
             self.fits(variable, value, "value")
             return
         outside = self.reductions
         self.reductions = False
+        if isinstance(expr, syntax.Pieces):
+            self.pieces_fit(variable, value, expr, "input" if variable.kind == "input" else "value")
+            self.reductions = outside
+            return
         found = self.infer(expr, value.scope)
         self.reductions = outside
         if found.record is not None:
@@ -293,14 +322,18 @@ class Inference(Expressions):
             return
         self.number_only(found, expr)
         if not variable.declaration.shape:
-            variable.shape = found.shape
-        elif found.shape not in ((), variable.shape):
-            self.wrongshape_text(variable.shape, found.shape, expr.span)
+            self.takes_shape(variable, found.shape, value.scope)
+        self.fits_shape(variable, found.shape, value.scope, expr.span)
         role = "input" if variable.kind == "input" else "value"
         self.same(variable.dimension, found.dimension, expr.span, variable.span, role)
 
     def equation(self, left: Scoped, right: Scoped) -> None:
         if isinstance(left.expr, syntax.Name) and self.undeclared(left.expr, left.scope):
+            return
+        if isinstance(right.expr, syntax.Pieces):
+            for piece in right.expr.pieces:
+                inner = self.counted(piece.indices, right.scope)
+                self.equation(Scoped(piece.left, inner), Scoped(piece.value, inner))
             return
         one, two = self.infer(left.expr, left.scope), self.infer(right.expr, right.scope)
         self.number_only(one, left.expr)

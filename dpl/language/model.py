@@ -82,6 +82,8 @@ class Variable:
     """const, let, output: what it equals; param, given: its default; input: what it is wired to; state: its start"""
     folded: Fraction | float | None = None
     """The SI value of a const, once computed"""
+    elements: tuple[Fraction | float, ...] | None = None
+    """The SI values of a const array, once computed: flat, the last axis fastest"""
     wired: Span | None = None
     """Where construction or an equation set it, if anything did"""
     dimension: Dimension = PURE
@@ -272,6 +274,10 @@ class Scope:
     axes: tuple[Index, ...] = ()
     """Of an array of parts, or what is in one: the index of each axis, outermost first. Every quantity of the scope has
     these axes before its own, and every expression in it means one part at a time."""
+    within: dict[int, tuple[tuple[syntax.IndexSet, ...], Scope]] = field(
+        default_factory=dict[int, "tuple[tuple[syntax.IndexSet, ...], Scope]"], repr=False
+    )
+    """The scopes inside this one in which indices are bound, by the identity of what binds them"""
 
     def is_broken(self, name: str) -> bool:
         return name in self.broken or (self.file is not None and self.file.is_broken(name))

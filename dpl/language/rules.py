@@ -13,6 +13,7 @@ from fractions import Fraction
 from dpl.language import syntax
 from dpl.language.constants import BadConstant, NotConstant, constant
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
+from dpl.language.indices import index_scope
 from dpl.language.model import Measure, NetworkUse, Scope, Scoped, System, Variable
 from dpl.language.source import Span
 from dpl.language.units import PURE, Dimension, Unifier
@@ -71,6 +72,10 @@ class Rules(ABC):
         except BadConstant as error:
             self.problems.append(error.diagnostic)
         return None
+
+    def counted(self, sets: tuple[syntax.IndexSet, ...], scope: Scope) -> Scope:
+        """The scope in which the indices of `for` are bound."""
+        return index_scope(scope, sets)
 
     def open(self) -> Type:
         return Type(self.unifier.fresh())
