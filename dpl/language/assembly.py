@@ -5,16 +5,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import prod
 
 from dpl.language import syntax
 from dpl.language.constants import BadConstant, NotConstant, constant
-from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean, unsupported, with_article
+from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean, with_article
 from dpl.language.dynamics import Dynamics
-from dpl.language.model import Clock, Scope, Scoped, Variable
+from dpl.language.model import Clock, Index, Scope, Scoped, Variable
 from dpl.language.resolve import Namespace, keyword
 from dpl.language.source import Span
 
 MOST_PARTS = 1_000
+MOST_CELLS = 10_000_000
 
 
 @dataclass
@@ -31,9 +33,6 @@ class Assembly(Dynamics):
         """The names of a file, as this system sees them."""
 
     def part(self, item: syntax.Part, scope: Scope, space: Namespace) -> None:
-        if item.shape:
-            self.problems.append(unsupported("an array of parts is", item.name_span))
-            return
         found = space.names.get(item.model)
         model, home = found or (None, space)
         if item.model in space.broken:
@@ -64,6 +63,8 @@ class Assembly(Dynamics):
             )
             return
         child = Scope(scope.join(item.name), model, self.file_scope(home), scope.clock, item.name_span)
+        sizes = self.sizes(item.shape, scope, tuple(index.size for index in scope.axes))
+        child.axes = (*scope.axes, *(Index(item.name, 0, size - 1, item.name_span) for size in sizes))
         if model.every is not None:
             child.clock = self.clock(model.every, child)
         self.bind(scope, item.name, item.name_span, child)
@@ -92,6 +93,22 @@ class Assembly(Dynamics):
             )
             return None
         return Clock(period, every.span)
+
+    def sizes(self, shape: tuple[syntax.Expr, ...], scope: Scope, outer: tuple[int, ...]) -> tuple[int, ...]:
+        """The lengths of the axes that a declaration writes; `outer` are those of the parts that it is in."""
+        sizes = list(outer)
+        for expr in shape:
+            size = self.number(Scoped(expr, scope), "an array's size")
+            if size is not None and (size.denominator != 1 or size < 1):
+                self.problems.append(
+                    Diagnostic("bad-size", "an array's size is a whole number from 1", Label(expr.span, "is not"))
+                )
+            sizes.append(int(size) if size is not None and size.denominator == 1 and size > 1 else 1)
+            if prod(sizes) > MOST_CELLS:
+                sizes[-1] = 1
+                message = f"an array holds at most {MOST_CELLS:,} numbers"
+                self.problems.append(Diagnostic("bad-size", message, Label(expr.span, "makes it larger")))
+        return tuple(sizes[len(outer) :])
 
     def number(self, value: Scoped, what: str) -> Fraction | None:
         """The exact value of what must be known before anything runs."""

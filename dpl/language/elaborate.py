@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import prod
 from typing import assert_never
 
 from dpl.language import syntax
@@ -35,8 +34,6 @@ from dpl.language.pieces import Gathering, declared_pieces
 from dpl.language.resolve import Namespace, duplicate_name
 from dpl.language.source import Span
 from dpl.language.units import read_unit
-
-MOST_CELLS = 10_000_000
 
 
 def elaborate(item: syntax.Scenario | syntax.Model, space: Namespace, problems: list[Diagnostic]) -> System:
@@ -128,6 +125,9 @@ class _Elaborator(Gathering):
     def declare(self, scope: Scope, body: list[syntax.Statement], space: Namespace, during: During | None) -> None:
         """Give every declared name of a block its meaning; keep the other statements for later."""
         for statement in body:
+            if scope.axes and isinstance(statement, ALONE):
+                self.problems.append(not_in_array(statement, scope))
+                continue
             match statement:
                 case syntax.Declaration():
                     self.declared(statement, scope, during)
@@ -214,20 +214,8 @@ class _Elaborator(Gathering):
     def complete(self, variable: Variable) -> None:
         """Read the shape and the declared value."""
         item = variable.declaration
-        sizes = [index.size for index in variable.scope.axes]
-        for expr in item.shape:
-            size = self.number(Scoped(expr, variable.scope), "an array's size")
-            if size is not None and (size.denominator != 1 or size < 1):
-                self.problems.append(
-                    Diagnostic("bad-size", "an array's size is a whole number from 1", Label(expr.span, "is not"))
-                )
-            elif size is not None:
-                sizes.append(int(size))
-                if prod(sizes) > MOST_CELLS:
-                    sizes[-1] = 1
-                    message = f"an array holds at most {MOST_CELLS:,} numbers"
-                    self.problems.append(Diagnostic("bad-size", message, Label(expr.span, "makes it larger")))
-        variable.shape = tuple(sizes)
+        axes = tuple(index.size for index in variable.scope.axes)
+        variable.shape = (*axes, *self.sizes(item.shape, variable.scope, axes))
         value = declared_pieces(item)
         if value is not None and not self.several(variable):
             variable.value = Scoped(value, variable.scope, variable.unit)
@@ -372,6 +360,24 @@ class _Elaborator(Gathering):
         else:
             left, right = Scoped(target, scope), Scoped(value, scope)
             self.system.equations.append(Equation("next", left, right, variable.clock, variable, during))
+
+
+ALONE = syntax.Mode | syntax.When | syntax.Timed | syntax.Lagrangian | syntax.Applied | syntax.Constraint
+"""What parts of an array do not have: it would happen to each of them at another time"""
+
+
+def not_in_array(statement: syntax.Statement, scope: Scope) -> Diagnostic:
+    what = "modes" if isinstance(statement, syntax.Mode) else "events"
+    if isinstance(statement, syntax.Lagrangian | syntax.Applied | syntax.Constraint):
+        what = "a Lagrangian or constraints"
+    model = scope.item.name if isinstance(scope.item, syntax.Model) else scope.path
+    return Diagnostic(
+        "not-in-array",
+        f"an array of parts is of models with equations alone, and `{model}` has {what}",
+        Label(scope.span or statement.span, "an array of parts"),
+        related=(Label(statement.span, "stands here"),),
+        help=f"make parts one by one, `part one = {model}(…)`, or leave this out of the model",
+    )
 
 
 def _is_constant(value: Scoped) -> bool:
