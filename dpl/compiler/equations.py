@@ -140,8 +140,7 @@ def _relations(equation: Equation, translator: Translator) -> list[Relation]:
             return [Relation(target, value, span, target), *_components(equation.target, translator)]
         case "equation":
             left, right = translator.scoped(equation.left), translator.scoped(equation.right)
-            mine = [u for u in translator.structure.unknowns if u[0].clock == equation.clock]
-            return [Relation(left, right, span, None, tuple(translator.symbol(*u) for u in mine))]
+            return [Relation(left, right, span, None, translator.unknowns(equation.clock))]
         case "next":
             assert equation.target is not None
             target = next_of(translator.symbol(equation.target))

@@ -135,12 +135,12 @@ class Slices:
     def positions(self) -> frozenset[int]:
         """The states whose derivative is another state, up to a fixed factor: semi-implicit Euler moves them last."""
         values = {s.target: s.value for s in self.statements if isinstance(s, ir.Assign)}
-        states = self.timing.state_symbols
-        found: set[int] = set()
+        states, found = self.timing.state_symbols, set[int]()
+        known = frozenset(states)
         for i, rate in enumerate(map(self.causal.aliased, self.timing.rate_symbols)):
-            value = rate if rate in states else values.get(rate, rate)
+            value = rate if rate in known else values.get(rate, rate)
             moving = [a for a in sp.Mul.make_args(value) if not self.timing.fixed.issuperset(a.free_symbols)]
-            if len(moving) == 1 and moving[0] in states and moving[0] != states[i]:
+            if len(moving) == 1 and moving[0] in known and moving[0] != states[i]:
                 found.add(i)
         return frozenset(found)
 

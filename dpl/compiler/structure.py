@@ -64,10 +64,11 @@ def causalize(relations: Sequence[Relation], search: Search) -> tuple[ir.Stateme
 def match_unknowns(equations: list[Relation], definitions: dict[Symbol, Relation]) -> dict[Symbol, Relation]:
     """Each implicit equation with the unknown that it determines."""
     stands_for = _Reach(definitions)
+    unknowns = {id(r.unknowns): frozenset(r.unknowns) for r in equations}  # most equations share one tuple of them
 
     def candidates(index: int) -> list[Symbol]:
         relation = equations[index]
-        mine = stands_for(free((relation.left, relation.right))) & set(relation.unknowns)
+        mine = stands_for(free((relation.left, relation.right))) & unknowns[id(relation.unknowns)]
         return sorted(by_name(mine), key=lambda u: u not in (relation.left, relation.right))
 
     owner = match(range(len(equations)), candidates)

@@ -37,6 +37,7 @@ from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.goals import is_run_reduction
 from dpl.language.model import (
     Bound,
+    Clock,
     Event,
     FunctionUse,
     Measure,
@@ -90,6 +91,8 @@ class Translator:
     def __post_init__(self) -> None:
         self.motion = Motion(self)
         self._paths: dict[str, list[Variable]] = {}
+        self._symbols: dict[tuple[Variable, int], Symbol] = {}
+        self._unknowns: dict[Clock | None, tuple[Symbol, ...]] = {}
         self._bound: dict[int, Expr] = {}
         self._scopes: list[Scope] = []  # kept alive: `_bound` is keyed by identity
         self._values: dict[Variable, Expr] = {}
@@ -100,6 +103,18 @@ class Translator:
 
     def symbol(self, variable: Variable, order: int = 0) -> Symbol:
         """The symbol of a variable or of its derivative."""
+        if (variable, order) not in self._symbols:
+            self._symbols[variable, order] = self._made(variable, order)
+        return self._symbols[variable, order]
+
+    def unknowns(self, clock: Clock | None) -> tuple[Symbol, ...]:
+        """What the equations of a clock, or those between ticks, must determine; the same tuple each time."""
+        if clock not in self._unknowns:
+            mine = [u for u in self.structure.unknowns if u[0].clock == clock]
+            self._unknowns[clock] = tuple(self.symbol(*u) for u in mine)
+        return self._unknowns[clock]
+
+    def _made(self, variable: Variable, order: int) -> Symbol:
         same = self._paths.setdefault(variable.path, [])
         if variable not in same:
             same.append(variable)

@@ -22,8 +22,10 @@ def unfolded(exprs: Sequence[Expr]) -> list[Expr]:
     """The expressions with angles taken apart where it pays."""
     calls = sorted({c for e in exprs for c in e.atoms(sp.sin, sp.cos)}, key=sp.default_sort_key)
     angles = list(dict.fromkeys(c.args[0] for c in calls))
+    if len(angles) > MOST_ANGLES:
+        return list(exprs)
     sums = {a: split for a in angles if (split := _split(a, angles)) is not None}
-    if not sums or len(angles) > MOST_ANGLES:
+    if not sums:
         return list(exprs)
     wanted = _Calls(calls, sums)
     chosen = min((wanted.search(frozenset()), wanted.search(frozenset(sums))), key=wanted.cost)

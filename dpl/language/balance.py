@@ -165,12 +165,12 @@ class Structure:
         found = self.reach(equation.left) | self.reach(equation.right)
         alone = self.alone(equation)
         late = self.system.hybrid or bool(self.system.lagrangians)
-        mine = [u for u in self._possible if u in found and u[0].clock == equation.clock]
+        mine = sorted((u for u in found if u[0].clock == equation.clock), key=self._possible.__getitem__)
         return sorted(mine, key=lambda u: (u != alone, late and u[0] in self.orders))
 
     @cached_property
-    def _possible(self) -> dict[Unknown, None]:
-        return dict.fromkeys((*self.orders.items(), *self.names))
+    def _possible(self) -> dict[Unknown, int]:
+        return {u: i for i, u in enumerate(dict.fromkeys((*self.orders.items(), *self.names)))}
 
     def alone(self, equation: Equation) -> Unknown | None:
         order, expr = 0, equation.left.expr

@@ -65,8 +65,9 @@ class _Elaborator(Gathering):
         for outer, part, child in self.wirings:
             for argument in part.arguments:
                 self.construct(argument, outer, child, part)
+        overriding = {id(statement) for statement in own} if inherited else set[int]()
         for scope, statement, during in self.statements:
-            self.state(scope, statement, during, overrides=statement in own and bool(inherited))
+            self.state(scope, statement, during, overrides=id(statement) in overriding)
         self.settle_pieces()
         self.settle_events()
         self.check_mechanics()

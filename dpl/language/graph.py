@@ -5,6 +5,7 @@ Both are iterative: the depth of a model never meets the depth of Python's stack
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
@@ -24,31 +25,26 @@ def match(equations: Sequence[E], candidates: Callable[[E], Sequence[N]]) -> dic
 
 
 def _augment(start: E, candidates: Callable[[E], Sequence[N]], owner: dict[N, E]) -> bool:
-    reached: dict[N, E] = {}
-    waiting = [start]
+    reached: dict[N, tuple[E, N | None]] = {}
+    waiting: deque[tuple[E, N | None]] = deque([(start, None)])
     while waiting:
-        equation = waiting.pop(0)
+        equation, own = waiting.popleft()
         for unknown in candidates(equation):
             if unknown in reached:
                 continue
-            reached[unknown] = equation
+            reached[unknown] = equation, own
             if unknown not in owner:
-                _shift(unknown, start, reached, owner)
+                _shift(unknown, reached, owner)
                 return True
-            waiting.append(owner[unknown])
+            waiting.append((owner[unknown], unknown))
     return False
 
 
-def _shift(free: N, start: E, reached: dict[N, E], owner: dict[N, E]) -> None:
-    """Hand the free unknown to the equation that reached it, and so on back to the start."""
-    unknown = free
-    while True:
-        equation = reached[unknown]
-        previous = next((u for u, e in owner.items() if e == equation), None)
-        owner[unknown] = equation
-        if equation == start or previous is None:
-            return
-        unknown = previous
+def _shift(free: N, reached: dict[N, tuple[E, N | None]], owner: dict[N, E]) -> None:
+    """Hand the free unknown to the equation that reached it, what that owned to the one before, back to the start."""
+    unknown: N | None = free
+    while unknown is not None:
+        owner[unknown], unknown = reached[unknown]
 
 
 def components(nodes: Iterable[N], successors: Callable[[N], Iterable[N]]) -> list[list[N]]:
@@ -98,9 +94,9 @@ def cycle(component: Sequence[N], successors: Callable[[N], Iterable[N]]) -> lis
     members = set(component)
     start = component[0]
     came: dict[N, N] = {}
-    waiting = [start]
+    waiting = deque([start])
     while waiting:
-        node = waiting.pop(0)
+        node = waiting.popleft()
         for child in successors(node):
             if child == start:
                 path = [start]

@@ -386,12 +386,12 @@ class Inference(Expressions):
                     self.unifier.unify(found, PURE, expr.span)
             elif not found.pure:
                 self.missing_unit(variable, found, dimension, expr, wired)
+        told = {id(variable) for variable, *_ in self.bare}
         for variable in self.system.variables:
             own = variable.scope is self.system.root
             unresolved = variable.dimension
             variable.dimension = self.final(variable.dimension)
-            reported = any(variable is v for v, *_ in self.bare)
-            judged = variable.unit is None and own and variable.kind in ("param", "given") and not reported
+            judged = variable.unit is None and own and variable.kind in ("param", "given") and id(variable) not in told
             if judged and not variable.dimension.pure and not self.unifier.resolve(unresolved).unknowns:
                 self.missing_unit(variable, variable.dimension, unresolved, None, False)
         for measure in self.system.measures:
