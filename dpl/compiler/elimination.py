@@ -6,14 +6,17 @@ so that its pivot is a Schur complement G M⁻¹ Gᵀ and positive too. The orde
 
 Golub and Van Loan (2013), Matrix Computations, 4th edition, section 4.1; George and Liu (1989), The evolution of the
 minimum degree ordering algorithm, SIAM Review 31(1), 1.
+
+Coordinates that are measured from one another, as the angle of a sling from its arm, fill M with sums of the same
+terms. A unit change of unknowns, a' = a + r b with a number r, takes them out before the elimination (`parted`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
-from dpl.compiler.algebra import ONE, ZERO, Expr, Symbol, symbol
+from dpl.compiler.algebra import ONE, ZERO, Expr, Symbol, sp, symbol
 
 Matrix = dict[tuple[int, int], Expr]
 """Entries that are not zero"""
@@ -46,6 +49,63 @@ class Saddle:
         return [
             [-self.entry(i, j) if i < n <= j else self.entry(i, j) for j in range(self.size)] for i in range(self.size)
         ]
+
+
+Shift = tuple[int, dict[int, Expr]]
+"""An unknown, and in what shares others are added to it"""
+
+
+def parted(system: Saddle, fixed: Callable[[Expr], bool], tidy: Callable[[Expr], Expr]) -> tuple[Saddle, list[Shift]]:
+    """The system in sums of unknowns, in order, in which what is fixed beside a fixed diagonal entry is gone.
+
+    Of [p c+m; c+m q] with c/p a number r, p and c fixed, there is left [p m; m q-2rm-rc] for a + r b and b.
+    """
+    shifts: dict[int, dict[int, Expr]] = {}
+    while True:
+        waiting = (v for v in range(system.coordinates) if v not in shifts and fixed(system.entry(v, v)))
+        found = ((v, shares) for v in waiting if (shares := _shares(system, v, shifts, fixed)))
+        pivot, shares = next(found, (-1, dict[int, Expr]()))
+        if not shares:
+            return system, list(shifts.items())
+        system = _without(system, pivot, shares, tidy)
+        shifts[pivot] = shares
+
+
+def _shares(system: Saddle, pivot: int, done: Collection[int], fixed: Callable[[Expr], bool]) -> dict[int, Expr]:
+    """By coordinate, what is fixed beside the pivot as a multiple of it."""
+    found: dict[int, Expr] = {}
+    for other in range(system.coordinates):
+        if other != pivot and other not in done:
+            terms = (t for t in sp.Add.make_args(system.entry(pivot, other)) if fixed(t))
+            share = sp.Add(*terms) / system.entry(pivot, pivot)
+            if share.is_Rational and share != 0:
+                found[other] = share
+    return found
+
+
+def _without(system: Saddle, pivot: int, shares: dict[int, Expr], tidy: Callable[[Expr], Expr]) -> Saddle:
+    """The system after the pivot's row and column, times their shares, were subtracted from those of the others."""
+    diagonal = system.entry(pivot, pivot)
+    kept = {w: shares.get(w, ZERO) * diagonal for w in range(system.coordinates)}
+    moving = {w: system.entry(pivot, w) - kept[w] for w in kept if w != pivot}
+    mass: Matrix = {(pivot, pivot): diagonal}
+    for i in moving:
+        for j in moving:
+            if i <= j:
+                r, s = shares.get(i, ZERO), shares.get(j, ZERO)
+                entry = system.entry(i, j)
+                mass[i, j] = tidy(entry - r * moving[j] - s * moving[i] - s * kept[i]) if r != 0 or s != 0 else entry
+        mass[min(i, pivot), max(i, pivot)] = moving[i]
+    slopes = dict(system.constraint)
+    for (k, w), slope in system.constraint.items():
+        if w == pivot:
+            for other, share in shares.items():
+                slopes[k, other] = tidy(slopes.get((k, other), ZERO) - share * slope)
+    return replace(system, mass=_nonzero(mass), constraint=_nonzero(slopes))
+
+
+def _nonzero(matrix: Matrix) -> Matrix:
+    return {key: entry for key, entry in matrix.items() if entry != 0}
 
 
 def operations(system: Saddle, fixed: Callable[[Expr], bool]) -> int:
@@ -95,11 +155,20 @@ class Factors:
 
     `names` tell the unknowns apart in the names of what is made on the way; `fixed` says whether an expression stays
     during a run: a pivot that does is chosen first, since its reciprocal is computed once. `label` stands before the
-    names of what moves.
+    names of what moves. With `tidy`, which writes an expression in its cheapest form, the system is solved in `parted`
+    unknowns.
     """
 
-    def __init__(self, system: Saddle, names: Sequence[str], fixed: Callable[[Expr], bool], label: str = ""):
-        self._system, self._names, self._fixed, self._label = system, names, fixed, label
+    def __init__(
+        self,
+        system: Saddle,
+        names: Sequence[str],
+        fixed: Callable[[Expr], bool],
+        label: str = "",
+        tidy: Callable[[Expr], Expr] | None = None,
+    ):
+        system, self.shifts = parted(system, fixed, tidy) if tidy else (system, [])
+        self._system, self._names, self._fixed, self._label, self._tidy = system, names, fixed, label, tidy
         pairs = [(i, j) for i in range(system.size) for j in range(system.size)]
         self._entries: Matrix = {pair: entry for pair in pairs if (entry := system.entry(*pair)) != 0}
         self._lower: Matrix = {}
@@ -145,6 +214,22 @@ class Factors:
 
     def solved(self, right: Sequence[Expr], unknowns: Sequence[Symbol]) -> list[Definition]:
         """The unknowns for a right side f, c, and what they are computed from."""
+        if self._tidy is None:
+            return self._solved(right, unknowns)
+        loads, sums = list(right), list(unknowns)
+        for pivot, shares in self.shifts:
+            sums[pivot] = symbol(f"sum {unknowns[pivot].name}")
+            for other, share in shares.items():
+                loads[other] -= share * loads[pivot]
+        for changed in {other for _, shares in self.shifts for other in shares}:
+            loads[changed] = self._tidy(loads[changed])
+        result = self._solved(loads, sums)
+        for pivot, shares in reversed(self.shifts):
+            others = (share * unknowns[other] for other, share in shares.items())
+            result.append((unknowns[pivot], sums[pivot] - sp.Add(*others)))
+        return result
+
+    def _solved(self, right: Sequence[Expr], unknowns: Sequence[Symbol]) -> list[Definition]:
         result: list[Definition] = []
         loads = list(right)
         for pivot in self._order:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from math import isqrt
 from typing import TypeVar
 
 from dpl.compiler.algebra import Expr, Symbol, sp
@@ -25,6 +26,7 @@ Harmonic = tuple[bool, Powers]
 """Whether it is a sine, and its angle, whose first factor is positive; `(False, ())` is 1"""
 Terms = dict[tuple[Powers, Harmonic], Fraction]
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 _UNIT: Harmonic = (False, ())
@@ -158,20 +160,42 @@ class Fourier:
         common, reduced = _common(terms)
         first = reduced[min(reduced)]
         unit = min(map(abs, reduced.values())) * (1 if first > 0 else -1)
-        inner = sp.Add(*(_number(f / unit) * self._monomial(p) for p, f in reduced.items()))
+        units = {p: f / unit for p, f in reduced.items()}
+        root = _root(units)
+        inner = self._sum_of(units) if root is None else sp.Pow(self._sum_of(root), 2)
         return unit, self._monomial(common) * inner
+
+    def _sum_of(self, terms: dict[Powers, Fraction]) -> Expr:
+        return sp.Add(*(_number(f) * self._monomial(p) for p, f in terms.items()))
 
 
 def _number(value: Fraction) -> Expr:
     return sp.Rational(value.numerator, value.denominator)
 
 
-def _add(terms: Terms, key: tuple[Powers, Harmonic], value: Fraction) -> None:
+def _add(terms: dict[K, Fraction], key: K, value: Fraction) -> None:
     total = terms.get(key, 0) + value
     if total:
         terms[key] = total
     else:
         terms.pop(key, None)
+
+
+def _root(terms: dict[Powers, Fraction]) -> dict[Powers, Fraction] | None:
+    """The sum of atoms, with factors, whose square this is; None where it is no such square."""
+    root: dict[Powers, Fraction] = {}
+    for powers, factor in terms.items():
+        if len(powers) == 1 and powers[0][1] == 2 and factor > 0:
+            size = Fraction(isqrt(factor.numerator), isqrt(factor.denominator))
+            atom = (powers[0][0], Fraction(1))
+            first = next(iter(root), None)
+            sign = -1 if first and terms.get(tuple(sorted((first[0], atom))), 0) < 0 else 1
+            root[(atom,)] = sign * size
+    square: dict[Powers, Fraction] = {}
+    for one, factor in root.items():
+        for other, second in root.items():
+            _add(square, _merged(one, other, 1), factor * second)
+    return root if len(root) > 1 and square == terms else None
 
 
 def _ordered(powers: dict[int, Fraction]) -> Powers:

@@ -17,7 +17,7 @@ from functools import cached_property
 from dpl.compiler import ir
 from dpl.compiler.algebra import ZERO, Expr, Symbol, sp, symbol
 from dpl.compiler.coordinates import Coordinates
-from dpl.compiler.elimination import Factors, Matrix, Saddle, operations
+from dpl.compiler.elimination import Definition, Factors, Matrix, Saddle, operations
 from dpl.compiler.fourier import Fourier
 from dpl.compiler.motion import partial
 from dpl.compiler.regular import check_constraints, check_inertia
@@ -225,14 +225,19 @@ class _Body:
     # ------------------------------------------------------------ motion
 
     def relations(self) -> list[Relation]:
-        translator = self._names.translator
-        loads = [self._owner[v].form.loads[v] + self._applied(v) for v in self.variables]
-        right = (*loads, *(-h.curvature for h in self.constraints))
-        unknowns = [*self._symbols(2), *(translator.symbol(h.constraint.force) for h in self.constraints)]
         if self._large:
-            return self._implicit(right, unknowns)
-        found = [*self._factors.definitions, *self._factors.solved(right, unknowns)]
-        return [Relation(s, value, self.span, s) for s, value in found]
+            return self._implicit(self._right, self._unknowns)
+        return [Relation(s, value, self.span, s) for s, value in self._chosen[1]]
+
+    @property
+    def _unknowns(self) -> list[Symbol]:
+        forces = (self._names.translator.symbol(h.constraint.force) for h in self.constraints)
+        return [*self._symbols(2), *forces]
+
+    @cached_property
+    def _right(self) -> tuple[Expr, ...]:
+        loads = (self._owner[v].form.loads[v] + self._applied(v) for v in self.variables)
+        return (*loads, *(-h.curvature for h in self.constraints))
 
     @property
     def _saddle(self) -> Saddle:
@@ -243,12 +248,19 @@ class _Body:
         return operations(self._saddle, self._names.fixed) > MOST_UNROLLED
 
     @cached_property
-    def _factors(self) -> Factors:
-        return self._factored(self._saddle, "")
+    def _chosen(self) -> tuple[Factors, list[Definition]]:
+        """The factors, and the motion from them: of the accelerations, or of sums of them where that is cheaper."""
+        found: list[tuple[Factors, list[Definition]]] = []
+        for parted in (False, True):
+            factors = self._factored(self._saddle, "", parted)
+            if factors.shifts or not parted:
+                found.append((factors, [*factors.definitions, *factors.solved(self._right, self._unknowns)]))
+        return found[0] if len(found) == 1 else min(found, key=lambda f: self._names.cost(e for _, e in f[1]))
 
-    def _factored(self, saddle: Saddle, label: str) -> Factors:
+    def _factored(self, saddle: Saddle, label: str, parted: bool) -> Factors:
         names = [*self._symbols(0), *(self._names.translator.symbol(h.constraint.force) for h in self.constraints)]
-        return Factors(saddle, [s.name for s in names], self._names.fixed, label)
+        tidy = self._names.tidy if parted else None
+        return Factors(saddle, [s.name for s in names], self._names.fixed, label, tidy)
 
     def _symbols(self, order: int) -> list[Symbol]:
         return [self._names.translator.symbol(v, order) for v in self.variables]
@@ -293,7 +305,9 @@ class _Body:
         unknowns = [_step(s) for s in (*self._symbols(order), *forces)]
         if self._large:
             return [ir.Solve(tuple(unknowns), tuple(map(tuple, saddle.rows())), right, self._origin)]
-        factors = self._factored(saddle, "projected ") if order else self._factors
+        factors = self._chosen[0]
+        if order:
+            factors = self._factored(saddle, "projected ", bool(factors.shifts))
         found = [*(factors.definitions if order else ()), *factors.solved(right, unknowns)]
         return [ir.Assign(target, value, self._origin) for target, value in found]
 

@@ -95,6 +95,7 @@ _FORMS = {
     "mobility": "{}_mobility",
     "factor": "{}_factor",
     "load": "{}_load",
+    "sum": "{}_sum",
     "step": "{}_step",
     "projected": "{}_projected",
 }
