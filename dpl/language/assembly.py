@@ -11,12 +11,12 @@ from dpl.language import syntax
 from dpl.language.constants import BadConstant, NotConstant, constant
 from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean, with_article
 from dpl.language.dynamics import Dynamics
+from dpl.language.indices import MOST_CELLS
 from dpl.language.model import Clock, Index, Scope, Scoped, Variable
 from dpl.language.resolve import Namespace, keyword
 from dpl.language.source import Span
 
 MOST_PARTS = 1_000
-MOST_CELLS = 10_000_000
 
 
 @dataclass

@@ -14,9 +14,10 @@ from dpl.language.depend import reads
 from dpl.language.diagnostics import Diagnostic, Label
 from dpl.language.happenings import check_events, event_sources
 from dpl.language.hybrid import check_modes
-from dpl.language.indices import first_value, index_scope
+from dpl.language.indices import index_scope
 from dpl.language.mechanics import check_mechanics
 from dpl.language.model import Measure, NetworkUse, Scoped, System, TaskUse, Variable
+from dpl.language.reach import first_value
 from dpl.language.rules import upside_down
 from dpl.language.settings import bound_of, value_of
 from dpl.language.source import Span

@@ -14,6 +14,7 @@ from typing import assert_never
 from dpl.language import syntax
 from dpl.language.assembly import not_settable
 from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
+from dpl.language.coverage import check_coverage
 from dpl.language.diagnostics import Diagnostic, Label, unsupported, with_article
 from dpl.language.inherit import bodies
 from dpl.language.model import (
@@ -125,10 +126,11 @@ class _Elaborator(Gathering):
 
     def declare(self, scope: Scope, body: list[syntax.Statement], space: Namespace, during: During | None) -> None:
         """Give every declared name of a block its meaning; keep the other statements for later."""
+        if scope.axes:
+            alone = [s for s in body if isinstance(s, ALONE)]
+            self.problems += [not_in_array(s, scope) for s in alone[:1]]
+            body = [s for s in body if s not in alone]
         for statement in body:
-            if scope.axes and isinstance(statement, ALONE):
-                self.problems.append(not_in_array(statement, scope))
-                continue
             match statement:
                 case syntax.Declaration():
                     self.declared(statement, scope, during)
@@ -217,9 +219,23 @@ class _Elaborator(Gathering):
         item = variable.declaration
         axes = tuple(index.size for index in variable.scope.axes)
         variable.shape = (*axes, *self.sizes(item.shape, variable.scope, axes))
-        value = declared_pieces(item)
+        value = self.declared_value(item, variable)
         if value is not None and not self.several(variable):
             variable.value = Scoped(value, variable.scope, variable.unit)
+
+    def declared_value(self, item: syntax.Declaration, variable: Variable) -> syntax.Expr | None:
+        """The value that a declaration writes, of an array each element's."""
+        value = declared_pieces(item)
+        if item.indices and not item.shape:
+            name = item.name
+            sizes = ", ".join("n" for _ in item.indices)
+            message = f"`{name}` is declared as one number, and given a value for each `{item.indices[0].name}`"
+            help_text = f"declare an array: `{item.kind} {name}[{sizes}] = …`"
+            self.problems.append(Diagnostic("not-an-array", message, Label(item.name_span), help=help_text))
+            return syntax.Number(Fraction(0), span=item.value.span if item.value else item.span)
+        if isinstance(value, syntax.Pieces):
+            check_coverage(value.pieces, variable, variable.scope, "{}", self.problems)
+        return value
 
     def noise(self, variable: Variable) -> None:
         """A noise is worth what is drawn at each tick of its own clock, which is also the `period` of its arguments."""
@@ -340,15 +356,22 @@ class _Elaborator(Gathering):
         self, scope: Scope, target: syntax.Expr, value: syntax.Expr, statement: syntax.Next, during: During | None
     ) -> None:
         variable = target_of(target, scope)
+        if self.advances(variable, statement) and variable is not None:
+            left, right = Scoped(target, scope), Scoped(value, scope)
+            self.system.equations.append(Equation("next", left, right, variable.clock, variable, during))
+
+    def advances(self, variable: Variable | None, statement: syntax.Next) -> bool:
+        """Whether the variable is a state that `next` moves; reported if it is not."""
         if variable is None or variable.kind != "state":
             self.problems.append(
                 Diagnostic(
                     "next-target",
                     "`next` sets a state of a sampled block",
-                    Label(target.span, "is not a state of this block"),
+                    Label(statement.target.span, "is not a state of this block"),
                 )
             )
-        elif variable.clock is None:
+            return False
+        if variable.clock is None:
             self.problems.append(
                 Diagnostic(
                     "next-unsampled",
@@ -358,9 +381,8 @@ class _Elaborator(Gathering):
                     f"`{variable.declaration.name}' = …`",
                 )
             )
-        else:
-            left, right = Scoped(target, scope), Scoped(value, scope)
-            self.system.equations.append(Equation("next", left, right, variable.clock, variable, during))
+            return False
+        return True
 
 
 ALONE = syntax.Mode | syntax.When | syntax.Timed | syntax.Lagrangian | syntax.Applied | syntax.Constraint

@@ -8,10 +8,10 @@ from typing import assert_never
 
 from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
-from dpl.language.calls import REDUCTIONS, Calls
+from dpl.language.calls import REDUCTIONS
 from dpl.language.constants import BadConstant, NotConstant, constant, division_by_zero
-from dpl.language.diagnostics import CompileError, Diagnostic, Label, did_you_mean
-from dpl.language.indices import Located, astray, indices_in, located, read_shape
+from dpl.language.diagnostics import CompileError, Diagnostic, Label
+from dpl.language.indices import Located
 from dpl.language.model import (
     Bound,
     Event,
@@ -24,15 +24,16 @@ from dpl.language.model import (
     Variable,
     target_of,
 )
-from dpl.language.rules import Type, shape_text, unknown_name, upside_down
+from dpl.language.paths import Paths
+from dpl.language.rules import Type, shape_text, unknown_name
 from dpl.language.units import PURE, read_unit
 
 BUDGET = 20_000
 """Nodes that calls of functions may expand to"""
 
 
-class Expressions(Calls):
-    """Every form of expression but calls."""
+class Expressions(Paths):
+    """Every form of expression but calls and paths."""
 
     def infer(self, expr: syntax.Expr, scope: Scope) -> Type:
         """The type of an expression; problems are reported and answered with an open type."""
@@ -160,16 +161,6 @@ class Expressions(Calls):
             case _:
                 assert_never(found)
         return self.open()
-
-    def report_event(self, expr: syntax.Expr) -> None:
-        name = expr.span.text
-        self.report(
-            "event-as-value",
-            f"`{name}` is an event, which has no value",
-            expr.span,
-            "used here",
-            help=f"a loss or metric may ask `event_time({name})` or `count({name})`",
-        )
 
     def predeclared(self, expr: syntax.Name, scope: Scope) -> Type:
         match expr.id:
@@ -305,172 +296,3 @@ class Expressions(Calls):
         if own is not None:
             self.must_be_pure(first, items[0].span, "an item of a list with a unit")
         return Type(own.dimension if own else first.dimension, (len(items), *first.shape))
-
-    def member(self, expr: syntax.Member, scope: Scope) -> Type:
-        record = self.record_of(expr.object, scope)
-        if record is not None:
-            return self.result_of(record, expr, self.infer(expr.object, scope).shape)
-        place = located(expr.object, scope)
-        holder = place.binding if place is not None else None
-        if not isinstance(holder, Scope):
-            self.report_no_members(expr, scope)
-            return self.open()
-        found = holder.names.get(expr.name)
-        if isinstance(found, Variable):
-            where = located(expr, scope)
-            return self.read(where, expr, scope) if where is not None else self.open()
-        if isinstance(found, Event):
-            self.report_event(expr)
-        elif found is None:
-            if holder.names or isinstance(holder.item, syntax.Model):
-                self.report(
-                    "unknown-member",
-                    f"`{expr.object.span.text}` has no `{expr.name}`",
-                    expr.span,
-                    "read here",
-                    help=_of_mode(expr.name, holder) or did_you_mean(expr.name, holder.names),
-                )
-        elif isinstance(found, Scope) and isinstance(found.item, syntax.Constraint):
-            help = f"the force that keeps it is `{expr.span.text}.force`"
-            self.report("part-as-value", f"`{expr.span.text}` is a constraint", expr.span, "used here", help=help)
-        else:
-            self.report("not-a-value", f"`{expr.span.text}` is not a quantity", expr.span, "used here")
-        return self.open()
-
-    def report_no_members(self, expr: syntax.Member, scope: Scope) -> None:
-        root = expr.object
-        while isinstance(root, syntax.Member):
-            root = root.object
-        if isinstance(root, syntax.Name) and scope.find(root.id) is None:
-            self.infer(root, scope)  # reports the unknown name
-            return
-        self.infer(expr.object, scope)
-        self.report("no-members", f"`{expr.object.span.text}` has no members", expr.span, "read here")
-
-    def record_of(self, expr: syntax.Expr, scope: Scope) -> NetworkUse | None:
-        """The network whose several results the expression stands for."""
-        match expr:
-            case syntax.Call(syntax.Name(name)) if isinstance(scope.find(name), NetworkUse):
-                return self.infer(expr, scope).record
-            case syntax.Name() | syntax.Member():
-                found = located(expr, scope)
-                variable = found.binding if found is not None else None
-                return self.type_of(variable).record if isinstance(variable, Variable) else None
-            case _:
-                return None
-
-    def result_of(self, record: NetworkUse, expr: syntax.Member, axes: tuple[int, ...]) -> Type:
-        for port in record.outputs:
-            if port.name == expr.name:
-                return Type(port.dimension, (*axes, *port.shape))
-        names = [p.name for p in record.outputs]
-        self.report(
-            "unknown-member",
-            f"the network `{record.item.name}` has no result `{expr.name}`",
-            expr.span,
-            "read here",
-            help=did_you_mean(expr.name, names) or f"it has {', '.join(names)}",
-        )
-        return self.open()
-
-    def index(self, expr: syntax.Index, scope: Scope) -> Type:
-        found = self.infer(expr.object, scope)
-        if not found.shape:
-            self.report(
-                "not-an-array",
-                f"`{expr.object.span.text}` is one number and has no index",
-                expr.span,
-                "indexed here",
-                help="units stand after numbers only: `5 [m]`" if isinstance(expr.object, syntax.Name) else None,
-            )
-            return self.open()
-        if len(expr.subscripts) > len(found.shape):
-            self.report(
-                "too-many-indices",
-                f"`{expr.object.span.text}` has {len(found.shape)} axes",
-                expr.span,
-                f"{len(expr.subscripts)} indices",
-            )
-            return self.open()
-        return Type(found.dimension, self.subscripted(found.shape, expr.subscripts, scope))
-
-    def read(self, found: Located, expr: syntax.Expr, scope: Scope) -> Type:
-        """What a path names, through arrays of parts: `x`, `cell.x`, `cell[i].x`."""
-        assert isinstance(found.binding, Variable)
-        variable = found.binding
-        type_ = self.type_of(variable)
-        shape = self.subscripted(read_shape(variable, scope), found.subscripts, scope)
-        return Type(type_.dimension, shape, record=type_.record)
-
-    def subscripted(
-        self, shape: tuple[int, ...], subscripts: tuple[syntax.Expr | None, ...], scope: Scope
-    ) -> tuple[int, ...]:
-        """The shape of what subscripts leave of an array; an axis without one, or with None, is left whole."""
-        left: list[int] = []
-        for subscript, size in zip(subscripts, shape, strict=False):
-            if subscript is None:
-                left.append(size)
-            elif isinstance(subscript, syntax.Range):
-                low = self.constant_subscript(subscript.low, size, scope)
-                high = self.constant_subscript(subscript.high, size, scope) if subscript.high else size - 1
-                if low is not None and high is not None:
-                    if high < low:
-                        self.problems.append(upside_down(subscript))
-                    left.append(max(1, high - low + 1))
-            else:
-                self.subscript(subscript, size, scope)
-        return (*left, *shape[len(subscripts) :])
-
-    def subscript(self, expr: syntax.Expr, size: int, scope: Scope) -> None:
-        names = indices_in(expr, scope)
-        if not names:
-            self.constant_subscript(expr, size, scope)
-            return
-        self.infer(expr, scope)
-        try:
-            found = astray(expr, scope, size)
-        except NotConstant as error:
-            self.not_a_subscript(error.node)
-        except BadConstant as error:
-            self.problems.append(error.diagnostic)
-        else:
-            if found is not None:
-                value, at = found
-                where = ", ".join(f"{index.name} = {number}" for index, number in at.items())
-                self.report(
-                    "index-out-of-range",
-                    f"indices here run from 0 to {size - 1}",
-                    expr.span,
-                    f"is {float(value):g} for {where}",
-                )
-
-    def not_a_subscript(self, node: syntax.Expr) -> None:
-        self.report(
-            "not-constant",
-            "an index must be known when the model is compiled",
-            node.span,
-            "is not a constant",
-            help="a subscript is made of indices, numbers and `const`s: `T[i+1]`, `T[mod(i+1, n)]`, `x[neighbour[i]]`",
-        )
-
-    def constant_subscript(self, expr: syntax.Expr, size: int, scope: Scope) -> int | None:
-        try:
-            value = constant(Scoped(expr, scope))
-        except NotConstant as error:
-            self.not_a_subscript(error.node)
-            return None
-        except BadConstant as error:
-            self.problems.append(error.diagnostic)
-            return None
-        if value != int(value) or not 0 <= value < size:
-            self.report(
-                "index-out-of-range", f"indices here run from 0 to {size - 1}", expr.span, f"is {float(value):g}"
-            )
-            return None
-        return int(value)
-
-
-def _of_mode(word: str, holder: Scope) -> str | None:
-    """What to write where a mode is asked for as if it were a value."""
-    modes = [m for m in getattr(holder.item, "body", ()) if isinstance(m, syntax.Mode) and word in m.names]
-    return f"`{word}` is a mode; a value that tells it is an `output` with an equation in each mode" if modes else None

@@ -10,16 +10,17 @@ For whoever walks over expressions:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
-from itertools import product
 from typing import cast
 
 from dpl.language import syntax
-from dpl.language.constants import MATH, BadConstant, NotConstant, Number, constant, no_value
+from dpl.language.constants import BadConstant, NotConstant, constant
 from dpl.language.model import Binding, Bound, Index, Scope, Scoped, Variable
+
+MOST_CELLS = 10_000_000
+"""Numbers in an array, elements that indices count"""
 
 # ---------------------------------------------------------------- scopes
 
@@ -92,9 +93,11 @@ def located(expr: syntax.Expr, scope: Scope) -> Located | None:
             holder = located(inner, scope)
             if holder is None or not isinstance(holder.binding, Variable | Scope):
                 return None
-            if isinstance(holder.binding, Variable) and any(_whole(s) for s in holder.subscripts):
-                return None  # the subscripts are of what was read, not of the variable
-            return Located(holder.binding, (*holder.subscripts, *subscripts))
+            if not isinstance(holder.binding, Variable) or not any(map(_whole, holder.subscripts)):
+                return Located(holder.binding, (*holder.subscripts, *subscripts))
+            if all(s is None for s in holder.subscripts):
+                return Located(holder.binding, subscripts)  # `cell.x[i]` is `cell[i].x`
+            return None  # the subscripts are of what was read, not of the variable
         case _:
             return None
 
@@ -158,21 +161,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class Table:
-    """Any other expression of indices and constants: `T[mod(i+1, n)]`, `x[neighbour[i]]`."""
+    """Any other expression of indices and constants: `T[mod(i+1, n)]`, `x[neighbour[i]]`. `reach.py` computes it."""
 
     indices: tuple[Index, ...]
     """Those that it depends on, in the order in which the text names them"""
     expr: syntax.Expr = field(repr=False)
     scope: Scope = field(repr=False)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(index.size for index in self.indices)
-
-    @cached_property
-    def values(self) -> tuple[int, ...]:
-        """The element at each combination of the indices, the last index fastest (flat, of `shape`)."""
-        return cast("tuple[int, ...]", tuple(map(_int, numbers(self.expr, self.scope, self.indices))))
 
 
 Subscript = Constant | Offset | Slice | Table
@@ -266,250 +260,3 @@ def affine(expr: syntax.Expr, scope: Scope) -> Affine | None:
             return a.times(1 / b.constant) if not b.factors and b.constant else None
         case _:
             return None
-
-
-# ---------------------------------------------------------------- tables
-
-
-Reader = Callable[[tuple[int, ...]], Number]
-"""The value of an expression at one combination of indices"""
-
-
-def numbers(expr: syntax.Expr, scope: Scope, indices: tuple[Index, ...]) -> Iterator[Number]:
-    """The values of an expression at every combination of the indices, the last fastest."""
-    read = reader(expr, scope, {index: place for place, index in enumerate(indices)})
-    return map(read, product(*(range(index.low, index.high + 1) for index in indices)))
-
-
-def reader(expr: syntax.Expr, scope: Scope, places: dict[Index, int]) -> Reader:
-    """The expression as a function of its indices; `places` says where in its argument each of them stands.
-
-    Raises:
-        NotConstant, BadConstant: as `subscript`.
-    """
-    if not indices_in(expr, scope):
-        value = constant(Scoped(expr, scope))
-        exact = int(value) if value == int(value) else value
-        return lambda _: exact
-    match expr:
-        case syntax.Name(name):
-            found = scope.find(name)
-            if isinstance(found, Bound):
-                return reader(found.value.expr, found.value.scope, places)
-            place = places[cast(Index, found)]
-            return lambda at: at[place]
-        case syntax.Unary("-", operand):
-            inner = reader(operand, scope, places)
-            return lambda at: -inner(at)
-        case syntax.Binary(op, left, right) if op in OPERATORS:
-            a, b, combine = reader(left, scope, places), reader(right, scope, places), OPERATORS[op]
-            return lambda at: combine(a(at), b(at))
-        case syntax.Call(syntax.Name(name), arguments) if name in _FUNCTIONS and scope.find(name) is None:
-            readers, function = [reader(a.value, scope, places) for a in arguments], _FUNCTIONS[name]
-            return lambda at: function(*(r(at) for r in readers))
-        case syntax.Index(inner, subscripts):
-            return _element(expr, inner, subscripts, scope, places)
-        case _:
-            raise NotConstant(expr)
-
-
-def first_value(value: Scoped) -> Number:
-    """The value of a constant expression, of one with indices at the first of each.
-
-    Raises:
-        NotConstant, BadConstant: as `subscript`.
-    """
-    indices = indices_in(value.expr, value.scope)
-    if not indices:
-        return constant(value)
-    try:
-        return reader(value.expr, value.scope, {i: n for n, i in enumerate(indices)})(tuple(i.low for i in indices))
-    except (ArithmeticError, ValueError):
-        raise BadConstant(no_value(value.expr)) from None
-
-
-def _element(
-    expr: syntax.Index,
-    inner: syntax.Expr,
-    subscripts: tuple[syntax.Expr, ...],
-    scope: Scope,
-    places: dict[Index, int],
-) -> Reader:
-    """An element of a const array."""
-    found = located(inner, scope)
-    variable = found.binding if found is not None and not found.subscripts else None
-    if not isinstance(variable, Variable) or variable.kind != "const" or len(subscripts) != len(variable.shape):
-        raise NotConstant(expr)
-    values, shape = elements(variable), variable.shape
-    readers = [reader(s, scope, places) for s in subscripts]
-
-    def read(at: tuple[int, ...]) -> Number:
-        flat = 0
-        for size, each in zip(shape, readers, strict=True):
-            flat = flat * size + int(each(at))
-        return values[flat]
-
-    return read
-
-
-def elements(variable: Variable) -> tuple[Number, ...]:
-    """The values of a const array in SI, flat, the last axis fastest.
-
-    Raises:
-        NotConstant, BadConstant: its value is not known beforehand.
-    """
-    if variable.elements is None:
-        assert variable.value is not None
-        variable.elements = tuple(_elements(variable.value, variable))
-    return variable.elements
-
-
-def _elements(value: Scoped, variable: Variable) -> list[Number]:
-    count = 1
-    for size in variable.shape:
-        count *= size
-    match value.expr:
-        case syntax.List():
-            return list(_items(value.expr, value))
-        case syntax.Pieces(pieces):
-            found: list[Number] = [0] * count
-            for piece in pieces:
-                inner = index_scope(value.scope, piece.indices)
-                indices = indices_of(value.scope, piece.indices)
-                where = located(piece.target, inner)
-                assert where is not None
-                spots = [list(numbers(cast(syntax.Expr, s), inner, indices)) for s in where.subscripts]
-                literal = (
-                    constant(Scoped(piece.value, inner, value.unit)) if not indices_in(piece.value, inner) else None
-                )
-                values = numbers(piece.value, inner, indices) if literal is None else [literal] * len(spots[0])
-                for *spot, number in zip(*spots, values, strict=True):
-                    flat = 0
-                    for size, place in zip(variable.shape, spot, strict=True):
-                        flat = flat * size + int(place)
-                    found[flat] = number
-            return found
-        case _:
-            return [constant(value)] * count
-
-
-def _items(expr: syntax.List, value: Scoped) -> Iterator[Number]:
-    from dpl.language.units import read_unit
-
-    unit = read_unit(expr.unit, []) if expr.unit else value.unit
-    for item in expr.items:
-        if isinstance(item, syntax.List):
-            yield from _items(item, Scoped(item, value.scope, unit))
-        else:
-            yield constant(Scoped(item, value.scope, unit))
-
-
-def _int(value: Number) -> int:
-    return int(value)
-
-
-def _divide(a: Number, b: Number) -> Number:
-    return Fraction(a) / Fraction(b) if not isinstance(a, float) and not isinstance(b, float) else a / b
-
-
-def _round(value: Number) -> int:
-    return round(value)
-
-
-OPERATORS: dict[str, Callable[[Number, Number], Number]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": _divide,
-    "^": lambda a, b: a**b,
-}
-_FUNCTIONS: dict[str, Callable[..., Number]] = {
-    **MATH,
-    "floor": lambda a: a // 1,
-    "ceil": lambda a: -(-a // 1),
-    "round": _round,
-    "clip": lambda a, low, high: min(max(a, low), high),
-}
-"""What is computed with indices beforehand; whole numbers stay exact"""
-
-
-# ---------------------------------------------------------------- how far subscripts reach
-
-
-@dataclass(frozen=True)
-class Reach:
-    """The least and greatest value of an expression over all its indices; `whole`: every value is a whole number."""
-
-    low: Number
-    high: Number
-    whole: bool
-
-
-def reach(expr: syntax.Expr, scope: Scope) -> Reach | None:
-    """Bounds of an expression of indices and constants, found without counting; None if they are not clear from it.
-
-    Raises:
-        NotConstant, BadConstant: as `subscript`.
-    """
-    found = affine(expr, scope)
-    if found is not None:
-        ends = [sorted((f * i.low, f * i.high)) for i, f in found.factors.items()]
-        low, high = (found.constant + sum(e[side] for e in ends) for side in (0, 1))
-        return Reach(low, high, all(n.denominator == 1 for n in (found.constant, *found.factors.values())))
-    match expr:
-        case syntax.Call(syntax.Name("mod"), (one, two)) if scope.find("mod") is None:
-            inner, outer = reach(one.value, scope), reach(two.value, scope)
-            if inner is None or outer is None or outer.low != outer.high or outer.low <= 0:
-                return None
-            whole = inner.whole and outer.whole
-            return Reach(0, outer.low - 1 if whole else outer.low, whole)
-        case syntax.Call(syntax.Name("min" | "max" as name), arguments) if scope.find(name) is None:
-            found = [reach(a.value, scope) for a in arguments]
-            if None in found or not found:
-                return None
-            known = cast("list[Reach]", found)
-            pick = min if name == "min" else max
-            return Reach(pick(r.low for r in known), pick(r.high for r in known), all(r.whole for r in known))
-        case syntax.Call(syntax.Name("floor" | "ceil" | "round" as name), (one,)) if scope.find(name) is None:
-            inner = reach(one.value, scope)
-            return inner and Reach(_FUNCTIONS[name](inner.low), _FUNCTIONS[name](inner.high), True)
-        case syntax.Index(inner):
-            found = located(inner, scope)
-            if found is None or not isinstance(found.binding, Variable):
-                return None
-            return _reach_of_array(found.binding)
-        case _:
-            return None
-
-
-def _reach_of_array(variable: Variable) -> Reach | None:
-    if variable.kind != "const" or variable.value is None:
-        return None
-    value = variable.value
-    if isinstance(value.expr, syntax.Pieces):
-        found = [reach(p.value, index_scope(value.scope, p.indices)) for p in value.expr.pieces]
-    else:
-        found = [Reach(n, n, n == int(n)) for n in elements(variable)]
-    if None in found or not found:
-        return None
-    known = cast("list[Reach]", found)
-    return Reach(min(r.low for r in known), max(r.high for r in known), all(r.whole for r in known))
-
-
-def astray(expr: syntax.Expr, scope: Scope, size: int) -> tuple[Number, dict[Index, int]] | None:
-    """The first value of a subscript that is no element of an axis, and the indices that lead to it."""
-    found = reach(expr, scope)
-    if found is not None and found.whole and found.low >= 0 and found.high < size:
-        return None
-    line = affine(expr, scope)
-    if found is not None and line is not None and found.whole:
-        below = found.low < 0
-        corner = {i: i.low if (f > 0) == below else i.high for i, f in line.factors.items()}
-        return (found.low if below else found.high), corner
-    names = indices_in(expr, scope)
-    read = reader(expr, scope, {index: place for place, index in enumerate(names)})
-    for at in product(*(range(index.low, index.high + 1) for index in names)):
-        value = read(at)
-        if value != int(value) or not 0 <= value < size:
-            return value, dict(zip(names, at, strict=True))
-    return None

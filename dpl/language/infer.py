@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 
 from dpl.language import syntax, words
-from dpl.language.builtins import ACTIVATIONS, DISTRIBUTIONS
+from dpl.language.builtins import DISTRIBUTIONS
 from dpl.language.constants import is_infinite, literal
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
-from dpl.language.expressions import Expressions
 from dpl.language.indices import own_shape, read_shape, shared
 from dpl.language.model import (
     Bound,
@@ -24,22 +22,20 @@ from dpl.language.model import (
     FunctionUse,
     Lagrangian,
     Measure,
-    NetworkOptions,
     NetworkUse,
-    PortType,
     Scope,
     Scoped,
     System,
     Variable,
 )
-from dpl.language.resolve import duplicate_name
-from dpl.language.rules import Type, shape_text, upside_down
+from dpl.language.networks import Networks
+from dpl.language.rules import Type, shape_text
 from dpl.language.source import Span
-from dpl.language.units import PURE, Dimension, Unit, read_unit
+from dpl.language.units import PURE, Dimension, read_unit
 
 
 @dataclass
-class Inference(Expressions):
+class Inference(Networks):
     """The walk over one system."""
 
     by_mode: dict[Variable, list[Equation]] = field(default_factory=dict[Variable, "list[Equation]"])
@@ -241,15 +237,20 @@ class Inference(Expressions):
         """A value is of its variable's shape, or one number for all of it; of an array of parts it may be one value for
         all parts."""
         whole, own = read_shape(variable, scope), own_shape(variable)
-        if shape not in ((), whole, own):
+        if shape in ((), whole, own):
+            return
+        if whole == own:
             self.wrongshape_text(whole, shape, span)
+        else:
+            message = f"{shape_text(own)} expected for all parts, or {shape_text(whole)} for each its own".capitalize()
+            self.report("wrong-shape", message, span, f"is {shape_text(shape)}")
 
     def takes_shape(self, variable: Variable, shape: tuple[int, ...], scope: Scope) -> None:
         """A variable without declared shape is shaped as its value."""
         axes = tuple(index.size for index in variable.scope.axes)
         outside = axes[shared(scope, variable.scope) :]
-        own = shape[len(outside) :] if shape[: len(outside)] == outside else shape
-        variable.shape = (*axes, *own)
+        of_parts = shape[: len(outside)] == outside
+        variable.shape = (*axes, *(shape[len(outside) :] if of_parts else () if outside else shape))
 
     def pieces_fit(self, variable: Variable, value: Scoped, expr: syntax.Pieces, role: str) -> None:
         """Each piece of a declared array, or of what it is wired to."""
@@ -327,18 +328,19 @@ class Inference(Expressions):
         role = "input" if variable.kind == "input" else "value"
         self.same(variable.dimension, found.dimension, expr.span, variable.span, role)
 
-    def equation(self, left: Scoped, right: Scoped) -> None:
+    def equation(self, left: Scoped, right: Scoped, *, element: bool = False) -> None:
+        """Both sides are of one dimension and shape; a number may stand for an array, but not for an `element`."""
         if isinstance(left.expr, syntax.Name) and self.undeclared(left.expr, left.scope):
             return
         if isinstance(right.expr, syntax.Pieces):
             for piece in right.expr.pieces:
                 inner = self.counted(piece.indices, right.scope)
-                self.equation(Scoped(piece.left, inner), Scoped(piece.value, inner))
+                self.equation(Scoped(piece.left, inner), Scoped(piece.value, inner), element=True)
             return
         one, two = self.infer(left.expr, left.scope), self.infer(right.expr, right.scope)
         self.number_only(one, left.expr)
         self.number_only(two, right.expr)
-        if one.shape != two.shape and () not in (one.shape, two.shape):
+        if one.shape != two.shape and (two.shape if element else () not in (one.shape, two.shape)):
             self.wrongshape_text(one.shape, two.shape, right.span)
         self.same(one.dimension, two.dimension, right.span, left.span, "equation")
 
@@ -425,106 +427,6 @@ class Inference(Expressions):
                 help=help_text,
             )
         )
-
-    # ------------------------------------------------------------ networks
-
-    def network(self, use: NetworkUse) -> None:
-        use.inputs = tuple(self.port(p, use) for p in use.item.inputs)
-        use.outputs = tuple(self.port(p, use) for p in use.item.outputs)
-        use.options = self.options(use.item)
-        for ports, what in ((use.item.inputs, "inputs"), (use.item.outputs, "results")):
-            if not ports:
-                self.report(
-                    "empty-network", f"the network `{use.item.name}` has no {what}", use.item.name_span, "declared here"
-                )
-            seen: dict[str, Span] = {}
-            for port in ports:
-                if port.name in seen:
-                    self.problems.append(duplicate_name(port.name, port.span, seen[port.name]))
-                seen.setdefault(port.name, port.span)
-
-    def options(self, item: syntax.Network) -> NetworkOptions:
-        """`hidden`, `activation` and `start zero`, with their defaults."""
-        found = NetworkOptions()
-        said: set[str] = set()
-        for option in item.options:
-            if option.name in said:
-                self.report("said-twice", f"`{option.name}` is said twice", option.span, "said again here")
-            said.add(option.name)
-            match option.name, option.values:
-                case "hidden", sizes if (
-                    all(isinstance(n, Fraction) and n.denominator == 1 and 1 <= n <= 10_000 for n in sizes)
-                    and len(sizes) <= 50
-                ):
-                    found = replace(found, hidden=tuple(int(n) for n in sizes if isinstance(n, Fraction)))
-                case "hidden", _:
-                    self.report(
-                        "bad-option",
-                        "`hidden` takes the sizes of at most 50 layers, whole numbers from 1 to 10,000",
-                        option.span,
-                        "is not that",
-                        help="write `hidden 32, 32`",
-                    )
-                case "activation", (str() as name,) if name in ACTIVATIONS:
-                    found = replace(found, activation=name)
-                case "activation", values:
-                    close = did_you_mean(str(values[0]), ACTIVATIONS) if values else None
-                    self.report(
-                        "bad-option",
-                        "there is no such activation",
-                        option.span,
-                        "named here",
-                        help=close or f"there are {', '.join(ACTIVATIONS)}",
-                    )
-                case "start", ("zero",):
-                    found = replace(found, start_zero=True)
-                case "start", _:
-                    self.report(
-                        "bad-option",
-                        "a network starts at random, or near zero with `start zero`",
-                        option.span,
-                        "says something else",
-                    )
-                case name, _:
-                    self.report(
-                        "bad-option",
-                        f"a network has no option `{name}`",
-                        option.span,
-                        "said here",
-                        help=did_you_mean(name, ("hidden", "activation", "start"))
-                        or "it has `hidden`, `activation` and `start zero`",
-                    )
-        return found
-
-    def port(self, port: syntax.Port, use: NetworkUse) -> PortType:
-        unit = read_unit(port.unit, self.problems) if port.unit else None
-        shape: list[int] = []
-        for size in port.shape:
-            value = self.constant(Scoped(size, use.scope), "an array's size")
-            if value is not None and (value != int(value) or value < 1):
-                self.report("bad-size", "an array's size is a whole number from 1", size.span, "is not")
-            elif value is not None:
-                shape.append(int(value))
-        low = high = None
-        dimension = unit.dimension if unit else PURE if port.range else self.unifier.fresh()
-        if port.range is not None:
-            own = read_unit(port.range.unit, self.problems) if port.range.unit else unit
-            if own and unit:
-                self.same(unit.dimension, own.dimension, port.range.span, port.span, "range")
-            low = self.bound_value(port.range.low, use, own)
-            high = self.bound_value(port.range.high, use, own) if port.range.high else float("inf")
-            if low is not None and high is not None and not low < high:
-                self.problems.append(upside_down(port.range))
-        return PortType(port.name, dimension, tuple(shape), low, high, unit)
-
-    def bound_value(self, expr: syntax.Expr, use: NetworkUse, unit: Unit | None) -> float | None:
-        if is_infinite(expr):
-            return float("-inf" if isinstance(expr, syntax.Unary) else "inf")
-        if literal(expr) is None:
-            found = self.infer(expr, use.scope)
-            self.same(unit.dimension if unit else PURE, found.dimension, expr.span, expr.span, "range")
-        value = self.constant(Scoped(expr, use.scope, unit), "a network's range")
-        return None if value is None else float(value)
 
 
 def replaceshape_text(variable: Variable) -> Variable:

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dpl.language import syntax
-from dpl.language.assembly import Assembly
+from dpl.language.assembly import Assembly, not_settable
+from dpl.language.coverage import check_coverage
+from dpl.language.diagnostics import Diagnostic, Label
 from dpl.language.indices import Located, index_scope, located, without_subscripts
 from dpl.language.model import During, Equation, Scope, Scoped, Variable
 from dpl.language.source import Span
 
-Role = Literal["equation", "next", "set"]
-"""An equation of an unknown, the next value of a sampled state, or the wiring of an input"""
+Role = Literal["equation", "next", "initial", "set"]
+"""An equation of an unknown, of a sampled state's next value or of a start; or the wiring of an input"""
 
 
 @dataclass(frozen=True)
@@ -47,25 +49,24 @@ class Gathered:
     def span(self) -> Span:
         return self.pieces[0].span
 
+    @property
+    def form(self) -> str:
+        """How the text gives an element."""
+        primed = "{}" + "'" * self.element.order
+        return {"next": "next {}", "initial": f"initial({primed})"}.get(self.role, primed)
+
 
 @dataclass
 class Gathering(Assembly):
     """Statements about elements of arrays, gathered until all are read."""
 
     gathered: dict[object, Gathered] = field(default_factory=dict[object, Gathered])
+    unclear: set[Variable] = field(default_factory=set[Variable])
+    """Arrays of which some equation is wrong: what they lack is not said as well"""
 
     @abstractmethod
-    def equation(
-        self,
-        scope: Scope,
-        left: syntax.Expr,
-        right: syntax.Expr,
-        statement: syntax.Equation,
-        during: During | None,
-        *,
-        overrides: bool,
-    ) -> None:
-        """An equation of whole quantities."""
+    def advances(self, variable: Variable | None, statement: syntax.Next) -> bool:
+        """Whether the variable is a state that `next` moves; reported if it is not."""
 
     def gather(
         self,
@@ -88,6 +89,9 @@ class Gathering(Assembly):
         """Whether the equation is one of elements; it is gathered then, or reported."""
         left, right, sets = statement.left, statement.right, statement.indices
         inner = index_scope(scope, sets)
+        initial = _initial(left)
+        if initial is not None:
+            return self.element_start(scope, statement, initial, during)
         settable = ("input", "param", "state") if overrides else ("input", "param")
         alone = element(left, inner)
         outer = alone is not None and isinstance(without_subscripts(alone.target), syntax.Member)
@@ -96,11 +100,35 @@ class Gathering(Assembly):
             piece = syntax.Piece(alone.target, left, right, sets, span=statement.span)
             self.gather("set", alone, piece, scope, during, overrides=overrides)
             return True
-        unknown = list(unknowns(left, inner))
-        if not unknown:
-            return False
-        piece = syntax.Piece(unknown[0].target, left, right, sets, span=statement.span)
-        self.gather("equation", unknown[0], piece, scope, during)
+        unknown = list({(e.variable, e.target): e for e in unknowns(left, inner)}.values())
+        if len(unknown) == 1:
+            piece = syntax.Piece(unknown[0].target, left, right, sets, span=statement.span)
+            self.gather("equation", unknown[0], piece, scope, during)
+            return True
+        if alone is not None and outer and alone.variable.kind == "const":
+            self.problems.append(not_settable(alone.variable, left.span))
+            return True
+        self.unclear.update(e.variable for e in unknown or [alone] if e is not None)
+        if unknown:
+            self.problems.append(two_unknowns(left, unknown))
+        elif sets or (alone is not None and alone.variable.kind == "state"):
+            self.problems.append(no_unknown(left, alone, sets))
+        return bool(unknown or sets) or (alone is not None and alone.variable.kind == "state")
+
+    def element_start(
+        self, scope: Scope, statement: syntax.Equation, inside: syntax.Expr, during: During | None
+    ) -> bool:
+        """Whether an `initial` equation is one of elements."""
+        sets = statement.indices
+        found = element(inside, index_scope(scope, sets))
+        if found is None or found.variable.kind != "state":
+            if sets:
+                self.problems.append(no_unknown(inside, found, sets))
+            return bool(sets)
+        if during is not None:
+            self.misplaced("a run starts once: `initial` stands outside the modes", statement.span)
+        piece = syntax.Piece(found.target, inside, statement.right, sets, span=statement.span)
+        self.gather("initial", found, piece, scope, None)
         return True
 
     def element_next(self, scope: Scope, statement: syntax.Next, during: During | None) -> bool:
@@ -108,19 +136,35 @@ class Gathering(Assembly):
         inner = index_scope(scope, statement.indices)
         found = element(statement.target, inner)
         if found is None:
-            return False
+            if statement.indices:
+                self.problems.append(no_unknown(statement.target, None, statement.indices, "next {}"))
+            return bool(statement.indices)
+        if not self.advances(found.variable, statement):
+            return True
         piece = syntax.Piece(
             statement.target, statement.target, statement.value, statement.indices, span=statement.span
         )
         self.gather("next", found, piece, scope, during)
         return True
 
+    def check_orders(self) -> None:
+        """All elements of a state are moved by derivatives of one order."""
+        for found in self.gathered.values():
+            others = [g for g in self.gathered.values() if g.element.variable is found.element.variable]
+            highest = max((g for g in others if g.role == "equation"), key=lambda g: g.element.order, default=found)
+            if found.role == "equation" and found.element.order < highest.element.order:
+                self.unclear.add(found.element.variable)
+                self.problems.append(two_orders(found, highest))
+
     def settle_pieces(self) -> None:
         """Each array that is given piece by piece gets its one equation."""
+        self.check_orders()
         for found in self.gathered.values():
             variable, scope = found.element.variable, found.scope
             whole = without_subscripts(found.element.target)
             pieces = Scoped(syntax.Pieces(tuple(found.pieces), span=found.span), scope)
+            if variable not in self.unclear:
+                check_coverage(found.pieces, variable, scope, found.form, self.problems)
             match found.role:
                 case "set":
                     unit = variable.unit if variable.kind in ("param", "state") else None
@@ -130,9 +174,10 @@ class Gathering(Assembly):
                     left = Scoped(whole, scope)
                     equation = Equation("next", left, pieces, variable.clock, variable, found.during)
                     self.system.equations.append(equation)
-                case "equation":
+                case "equation" | "initial":
                     left = Scoped(primed(whole, found.element.order), scope)
-                    self.system.equations.append(Equation("equation", left, pieces, scope.clock, None, found.during))
+                    clock = scope.clock if found.role == "equation" else None
+                    self.system.equations.append(Equation(found.role, left, pieces, clock, None, found.during))
 
 
 def declared_pieces(item: syntax.Declaration) -> syntax.Expr | None:
@@ -182,3 +227,56 @@ def primed(expr: syntax.Expr, order: int) -> syntax.Expr:
     for _ in range(order):
         expr = syntax.Prime(expr, span=expr.span)
     return expr
+
+
+def _initial(left: syntax.Expr) -> syntax.Expr | None:
+    """What stands in `initial(…)`."""
+    match left:
+        case syntax.Call(syntax.Name("initial"), (argument,)):
+            return argument.value
+        case _:
+            return None
+
+
+# ---------------------------------------------------------------- what is said
+
+
+def two_unknowns(left: syntax.Expr, found: list[Element]) -> Diagnostic:
+    names = list(dict.fromkeys("`" + each.target.span.text + "'" * each.order + "`" for each in found))
+    return Diagnostic(
+        "two-unknowns",
+        f"the left side holds {len(names)} unknown elements, {' and '.join(names[:2])}, and gives one",
+        Label(left.span, "is not clear about which"),
+        help=f"write {names[0]} alone on the left, and the others on the right",
+    )
+
+
+def two_orders(found: Gathered, highest: Gathered) -> Diagnostic:
+    name, rate = found.element.target.span.text, "'" * highest.element.order
+    label = Label(found.pieces[0].left.span, "gives a lower derivative")
+    related = (Label(highest.pieces[0].left.span, "gives the highest"),)
+    message = f"the elements of `{found.element.variable.path}` are moved by derivatives of one order"
+    return Diagnostic("two-orders", message, label, related, f"write `{name}{rate} = …` here as well")
+
+
+def no_unknown(
+    left: syntax.Expr, alone: Element | None, sets: tuple[syntax.IndexSet, ...], form: str = "{}'"
+) -> Diagnostic:
+    """An equation of elements whose left side gives none."""
+    variable = alone.variable if alone is not None else None
+    name = alone.target.span.text if alone is not None else left.span.text
+    index = ", ".join(s.name for s in sets)
+    message = f"the left side of an equation `for` each `{index}` holds no unknown element that it gives"
+    whole = left.span.text.rstrip("'") if isinstance(left, syntax.Prime | syntax.Name) else "x"
+    help_text = f"write the element alone on the left: `{form.format(f'{whole}[{index}]')} = …`"
+    if variable is not None and variable.kind == "state" and variable.clock is None:
+        message = f"`{name}` is an element of a state: an equation gives its derivative"
+        help_text = f"write `{name}' = …`; one that stays as it starts has `{name}' = 0`"
+    elif variable is not None and variable.kind == "state":
+        message = f"`{name}` is an element of a sampled state, which advances in steps"
+        help_text = f"write `next {name} = …`"
+    elif variable is not None and variable.value is not None:
+        message = f"`{variable.path}` has its value already"
+        help_text = None
+    related = (Label(variable.span, "declared here"),) if variable is not None else ()
+    return Diagnostic("no-unknown-element", message, Label(left.span, "stands on the left"), related, help_text)

@@ -7,14 +7,16 @@ reported. `calls.py`, `expressions.py` and `infer.py` build on it, in that order
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import prod
 
 from dpl.language import syntax
 from dpl.language.constants import BadConstant, NotConstant, constant
-from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
-from dpl.language.indices import index_scope
-from dpl.language.model import Measure, NetworkUse, Scope, Scoped, System, Variable
+from dpl.language.diagnostics import Diagnostic, Label, did_you_mean, with_article
+from dpl.language.indices import MOST_CELLS, ends, index_scope, indices_of
+from dpl.language.model import Index, Measure, NetworkUse, Scope, Scoped, System, Variable
 from dpl.language.source import Span
 from dpl.language.units import PURE, Dimension, Unifier
 
@@ -74,8 +76,17 @@ class Rules(ABC):
         return None
 
     def counted(self, sets: tuple[syntax.IndexSet, ...], scope: Scope) -> Scope:
-        """The scope in which the indices of `for` are bound."""
-        return index_scope(scope, sets)
+        """The scope in which the indices of `for` are bound; what they may not count is reported."""
+        for place, index in enumerate(sets):
+            misfits = list(misfits_of_index(index, sets[:place], scope))
+            self.problems += misfits
+            for end in (index.range.low, index.range.high) if not misfits else ():
+                if end is not None:
+                    self.must_be_pure(self.infer(end, scope), end.span, "the end of an index's range")
+        inner = index_scope(scope, sets)
+        if prod(index.size for index in indices_of(scope, sets)) > MOST_CELLS:
+            self.report("too-large", f"indices count at most {MOST_CELLS:,} elements", sets[0].span, "counts more")
+        return inner
 
     def open(self) -> Type:
         return Type(self.unifier.fresh())
@@ -245,6 +256,54 @@ _MISMATCH = {
     "straight_through": "value and gradient of `straight_through` have different units",
     "smooth": "the width must have the unit of what is smoothed",
 }
+
+
+def misfits_of_index(index: syntax.IndexSet, before: tuple[syntax.IndexSet, ...], scope: Scope) -> Iterator[Diagnostic]:
+    """What `for i in low..high` may not say."""
+    name, range_ = index.name, index.range
+    known = scope.find(name)
+    if known is not None or name in (other.name for other in before):
+        what = "an index already" if not isinstance(known, Variable) else f"the name of {with_article(known.word)}"
+        related = (Label(known.span, "declared here"),) if isinstance(known, Variable | Index) else ()
+        way_out = "call the index otherwise, so that what is read is clear"
+        yield Diagnostic("index-hides-name", f"`{name}` is {what}", Label(index.span, "counts here"), related, way_out)
+    if range_.unit is not None:
+        yield Diagnostic("index-with-unit", "an index has no unit", Label(range_.span, "has one"))
+    if range_.high is None:
+        help_text = f"write `{name} in {range_.low.span.text}..n-1`"
+        yield Diagnostic("open-index", "an index counts to an end", Label(range_.span, "has none"), help=help_text)
+        return
+    found = ends(index, scope)
+    if found is None:
+        yield _unclear_end(index, before, scope)
+    elif found[1] < found[0]:
+        message = f"the index `{name}` counts nothing: {found[0]}..{found[1]}"
+        yield Diagnostic("range-upside-down", message, Label(range_.span, "ends before it begins"))
+
+
+def _unclear_end(index: syntax.IndexSet, before: tuple[syntax.IndexSet, ...], scope: Scope) -> Diagnostic:
+    """The end of a range that is no whole number known beforehand."""
+    for end in (index.range.low, index.range.high):
+        if end is None:
+            continue
+        try:
+            value = constant(Scoped(end, scope))
+        except BadConstant as error:
+            return error.diagnostic
+        except NotConstant as error:
+            node = error.node
+            outer = isinstance(node, syntax.Name) and (
+                node.id in (other.name for other in before) or isinstance(scope.find(node.id), Index)
+            )
+            message = "the ends of an index's range must be known when the model is compiled"
+            help_text = "use numbers and `const`s"
+            if outer:
+                message = "the range of an index does not depend on another index"
+                help_text = f"count all, and leave out what is not meant: `(if {index.name} <= … then … else 0)`"
+            return Diagnostic("not-constant", message, Label(node.span, "is not a constant"), help=help_text)
+        if value != int(value):
+            return Diagnostic("bad-index", "an index counts whole numbers", Label(end.span, f"is {float(value):g}"))
+    return Diagnostic("bad-index", "an index counts whole numbers", Label(index.range.span, "does not"))
 
 
 def has_measure(expr: syntax.Expr, scope: Scope) -> bool:
