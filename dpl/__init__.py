@@ -11,8 +11,9 @@ from dpl.version import __version__
 
 if TYPE_CHECKING:
     from dpl.api import CompileError, NumericalFailure, Program, compile, load
+    from dpl.warm import keep
 
-__all__ = ["CompileError", "NumericalFailure", "Program", "__version__", "compile", "load"]
+__all__ = ["CompileError", "NumericalFailure", "Program", "__version__", "compile", "keep", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,6 +21,10 @@ def __getattr__(name: str) -> Any:
         from dpl.language.diagnostics import CompileError
 
         return CompileError
+    if name == "keep":
+        from dpl.warm import keep
+
+        return keep
     if name in __all__:
         from dpl import api
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpl import language
+from dpl import cache, language
 from dpl.controllers import Controllers
 from dpl.language.diagnostics import CompileError, Diagnostic
 from dpl.language.source import Source
@@ -90,11 +90,30 @@ def compile(text: str, name: str = "<text>", seed: int = 0) -> Program:
 
 def program(model: CheckedModel, seed: int = 0) -> Program:
     """The program of a checked model; `seed` draws its networks' first weights."""
-    from dpl.compiler.driver import compile_model
-
-    source = compile_model(model).source
+    source = generated(model)
     namespace = runtime.execute(source, model.file.source.name)
     made = Program(namespace["MODULE"], source, seed, namespace)
     made.sources, made.warnings = model.sources, model.warnings
     made.controllers = Controllers(made, model)
     return made
+
+
+def generated(model: CheckedModel) -> str:
+    """The module that the compiler makes of a model; of texts that it has seen before, as it was kept.
+
+    Raises:
+        CompileError: equations that cannot be solved.
+    """
+    place = cache.place("modules")
+    texts = (text for source in model.sources for text in (source.name, source.text))
+    path = place / cache.key(*texts) if place else None
+    kept = cache.read(path) if path else None
+    if kept is not None:
+        return kept.decode()
+
+    from dpl.compiler.driver import compile_model  # brings SymPy
+
+    source = compile_model(model).source
+    if path:
+        cache.write(path, source.encode())
+    return source

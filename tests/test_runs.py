@@ -494,13 +494,13 @@ def test_plots_are_the_same_for_the_same_run(ran: tuple[Path, Path]):
 
 
 def test_what_compiled_programs_take_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    from dpl.cli import kept
+    from dpl import warm
 
-    monkeypatch.setattr(kept, "LARGEST", 1_000)
+    monkeypatch.setattr(warm, "LARGEST", 1_000)
     for i in range(10):
         Path(f"{i}-cache").write_bytes(b"x" * 200)
         os.utime(f"{i}-cache", (i, i))
-    kept.trim(Path())
+    warm.trim(Path())
     assert sorted(p.name for p in Path().iterdir()) == ["7-cache", "8-cache", "9-cache"]
 
 

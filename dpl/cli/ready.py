@@ -72,10 +72,9 @@ def compiled(file: str, settings: list[tuple[str, str]], seed: int) -> tuple[Pro
     model = language.load(file)
     values = _settings(model, settings) if settings else {}
 
-    from dpl import api
-    from dpl.cli import kept
+    from dpl import api, warm
 
-    kept.keep()
+    warm.keep()
     return api.program(model, seed=seed), values
 
 

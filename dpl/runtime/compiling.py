@@ -1,4 +1,4 @@
-"""How XLA compiles a program, where its own choice is not ours.
+"""How XLA compiles a program, where its own choice is not ours; and programs that need not be traced again.
 
 A program with events has many small loops that run once. XLA's newer code generator for CPUs takes nearly twice the
 time over them and gains nothing (0042 in docs/decisions), so they get the older one where it can still be had.
@@ -7,10 +7,12 @@ time over them and gains nothing (0042 in docs/decisions), so they get the older
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
+
+from dpl.runtime import kept
 
 _OLDER = {"xla_cpu_use_fusion_emitters": False}
 
@@ -27,6 +29,13 @@ def _options() -> dict[str, Any] | None:
     return dict(_OLDER)
 
 
-def jit(function: Callable[..., Any], events: bool, **arguments: Any) -> Any:
-    """`jax.jit` of a program that is compiled by itself, not within another; `events`: whether its runs have any."""
-    return jax.jit(function, compiler_options=_options() if events else None, **arguments)
+def jit(function: Callable[..., Any], events: bool, of: Any, donated: bool = False) -> Any:
+    """`jax.jit` of a program that is compiled by itself, not within another.
+
+    Args:
+        events: whether its runs have any.
+        of: what shapes it besides its arguments, by which it is kept (`runtime/kept.py`).
+        donated: whether the first argument is given up.
+    """
+    options = _options() if events else None
+    return kept.Program(function, of, partial(jax.jit, compiler_options=options), donated)

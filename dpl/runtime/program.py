@@ -6,6 +6,7 @@ a param, given or start never retraces anything.
 
 from __future__ import annotations
 
+import hashlib
 import linecache
 import types
 import unicodedata
@@ -22,7 +23,7 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from dpl.runtime import choice, compiling, distributions, hybrid, measure, networks, noise, solve, trajectory
+from dpl.runtime import choice, compiling, distributions, hybrid, kept, measure, networks, noise, solve, trajectory
 from dpl.runtime import spec as declared
 from dpl.runtime.solve import ADAPTIVE, STATUS, Company, Mode
 from dpl.runtime.spec import Given, Measure, Method, Module, Network, Param, Start, Task, Unit, Values
@@ -118,6 +119,7 @@ class Scenario:
         """How often each function was traced; it does not grow when values change"""
         self._noise = np.asarray(noise.keys(0, np.zeros(1, int))[0]) if spec.noises else None
         self._measures = jax.jit(self._trace_measures, static_argnames=("mode", "company"))
+        self._alone = compiling.jit(self._trace_alone, False, self)
         self._trajectories: dict[int | None, Callable[[Values], Any]] = {}
 
     # -- values
@@ -220,6 +222,24 @@ class Scenario:
         reduced = measure.reduce(s, c, arguments, plan.grid(), out)
         return _finished({k: jnp.asarray(v) for k, v in s.results(reduced, c).items()}, out.status)
 
+    def _results(self, values: Values) -> tuple[dict[str, Array], Array]:
+        """`measures_si` of one run that is not within a trace; by a program of its own where programs are kept."""
+        return self._alone(_strong(values)) if kept.Keeping.place else self.measures_si(values)
+
+    def _trace_alone(self, values: Values) -> tuple[dict[str, Array], Array]:
+        return self._measures(values, mode="reverse", company="alone")
+
+    def identity(self) -> str:
+        """What shapes the programs of this scenario, as text.
+
+        Raises:
+            kept.Unnamed: nobody knows where the module came from.
+        """
+        if not self.program.source:
+            raise kept.Unnamed(self.name)
+        digest = hashlib.sha256(self.program.source.encode()).hexdigest()
+        return f"{digest} {self.name} {kept.named(self.method)}"
+
     @property
     def events(self) -> bool:
         """Whether anything may happen in a run between ticks."""
@@ -276,7 +296,7 @@ class Scenario:
         if points is not None and (points != int(points) or points < 1):
             raise ValueError(f"points must be a positive whole number, not {points!r}")
         times = trajectory.grid(self.spec, self.method, points)
-        results, status = self.measures_si(values)
+        results, status = self._results(values)
         rows, ranges, also = self._trajectory(points, times)(_strong(values))
         return Run(
             self,
@@ -294,7 +314,7 @@ class Scenario:
                 self.traces["trajectory"] += 1
                 return trajectory.trajectory(self.spec, self.method, times, values)
 
-            self._trajectories[points] = compiling.jit(traced, self.events)
+            self._trajectories[points] = compiling.jit(traced, self.events, (self, points))
         return self._trajectories[points]
 
 

@@ -265,4 +265,4 @@ def finder(problem: Minimisation) -> Any:
 
         return each_lane(problem.lanes, one)(carry.theta, constants.givens, carry.penalty)
 
-    return compiling.jit(all_lanes, problem.scenario.events)
+    return compiling.jit(all_lanes, problem.scenario.events, problem)

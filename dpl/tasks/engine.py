@@ -101,11 +101,14 @@ def compiled(iteration: Iteration) -> Compiled:
         """A carry of definite types, which the steps return as they are: a weak type would compile `run` twice."""
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), iteration.begin(starts, constants))
 
-    return Compiled(jax.jit(begin), compiling.jit(run, iteration.events, donate_argnums=0), jax.jit(values))
+    def program(function: Callable[..., Any], events: bool = False, donated: bool = False) -> Any:
+        return compiling.jit(function, events, iteration, donated)
+
+    return Compiled(program(begin), program(run, iteration.events, donated=True), program(values))
 
 
 @jax.jit
-def _copy(carry: Any) -> Any:
+def copied(carry: Any) -> Any:
     """A carry that outlives the one that is given up, in one call (one for each leaf took 2 ms)."""
     return jax.tree.map(jnp.copy, carry)
 
@@ -182,14 +185,14 @@ class Loop:
     def warm(self) -> None:
         """Compiles the steps, without doing one."""
         began = perf_counter()
-        _copy(self.carry)  # so is what `advance` does before them
+        copied(self.carry)  # so is what `advance` does before them
         zero = self._index(self.step)
         self.carry = jax.block_until_ready(self.programs.run(self.carry, self.constants, zero, zero))[0]
         self.seconds = Seconds((self.seconds.compile or 0.0) + perf_counter() - began, self.seconds.run)
 
     def advance(self, until: int) -> np.ndarray:
         """One compiled call, up to step `until`; the new losses."""
-        began, before = perf_counter(), _copy(self.carry)
+        began, before = perf_counter(), copied(self.carry)
         until = min(until, self.step + longest(self.iteration), self.steps)
         carry, now, losses, finite, ended = self._run(self.carry, until)
         fresh = np.asarray(losses)[: int(now) - self.step]
@@ -221,7 +224,7 @@ class Loop:
         bad = min(int(lasted[lane]), len(fresh) - 1)
         for at in (bad, bad - 1):  # a gradient that is not finite shows in the loss of the next step
             if at >= 0:
-                carry, *_ = self._run(_copy(before), self.step + at)
+                carry, *_ = self._run(copied(before), self.step + at)
                 values = self.programs.values(carry.theta, lane)
                 if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(values))):
                     return NotFinite(self.step + at, values, np.concatenate([self.losses, fresh[: at + 1]]), lane)

@@ -15,7 +15,7 @@ from dpl.runtime import compiling
 from dpl.runtime.program import Scenario
 from dpl.runtime.spec import Comparison, Objective
 from dpl.tasks.comparison import holds
-from dpl.tasks.engine import Loop
+from dpl.tasks.engine import Loop, copied
 from dpl.tasks.keeper import State
 from dpl.tasks.result import Quantity, declared, number
 from dpl.tasks.sampling import drawn, stream, varying
@@ -55,7 +55,7 @@ def _judged(standard: Standard) -> Callable[..., tuple[Any, Any]]:
         givens = drawn(standard.scenario, standard.pinned, seed, indices)
         return jax.lax.map(lambda lane: one(lane, base, givens, indices), theta)
 
-    return compiling.jit(all_lanes, standard.scenario.events)
+    return compiling.jit(all_lanes, standard.scenario.events, standard)
 
 
 @dataclass(eq=False)
@@ -82,7 +82,7 @@ class Judge:
 
     def begin(self, loop: Loop) -> bool:
         """Remembers where the lanes start; they are judged at the first look, which may come after many a step."""
-        self.first = jax.tree.map(jnp.copy, loop.carry.theta)
+        self.first = copied(loop.carry.theta)
         return self.standard.until is not None and self._judge(loop, self.first, 0)
 
     def look(self, loop: Loop) -> bool:

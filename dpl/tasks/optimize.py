@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dpl.runtime import compiling
 from dpl.runtime.program import Program, Scenario
 from dpl.runtime.spec import Free, Given, Objective, Task
 from dpl.tasks import deterministic, engine, methods, vary
@@ -214,7 +215,7 @@ def _met(scenario: Scenario, pinned: frozenset[str], free: Freedoms, samples: in
             current[f.name] = own.get(f.name, repeated) if f.each else shared[f.name]
         return givens, current
 
-    return jax.jit(run)
+    return compiling.jit(run, False, (scenario, pinned, free, samples))
 
 
 def _tiled(givens: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
