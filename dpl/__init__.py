@@ -11,9 +11,10 @@ from dpl.version import __version__
 
 if TYPE_CHECKING:
     from dpl.api import CompileError, NumericalFailure, Program, compile, load
+    from dpl.runtime.artefact import load as load_compiled
     from dpl.warm import keep
 
-__all__ = ["CompileError", "NumericalFailure", "Program", "__version__", "compile", "keep", "load"]
+__all__ = ["CompileError", "NumericalFailure", "Program", "__version__", "compile", "keep", "load", "load_compiled"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +26,10 @@ def __getattr__(name: str) -> Any:
         from dpl.warm import keep
 
         return keep
+    if name == "load_compiled":
+        from dpl.runtime.artefact import load
+
+        return load
     if name in __all__:
         from dpl import api
 

@@ -77,6 +77,17 @@ class Program(runtime.Program):
             record = Record(folder, self, asked, self.sources)
             return {result.name: result for result in record.run(progress(quiet))}
 
+    def emit_compiled(self, path: str | os.PathLike[str]) -> None:
+        """Writes the functions of every scenario, traced and with the current values, for `dpl.load_compiled`.
+
+        Raises:
+            ValueError: the path holds a file of another kind, or a value is missing that only the caller can say.
+            ImportError: JAX writes with flatbuffers, which is not installed.
+        """
+        from dpl.runtime import artefact
+
+        artefact.write(self, path)
+
 
 def load(path: str | os.PathLike[str], seed: int = 0) -> Program:
     """The program of a file. Raises `CompileError` where its text is wrong."""

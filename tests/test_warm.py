@@ -88,7 +88,9 @@ def test_other_numbers_are_no_other_program(keeping: Path, exports: list[str]):
     assert exports == [] and not np.array_equal(before["losses"], after["losses"])
 
 
-@pytest.mark.parametrize("spoil", [lambda data: data[: len(data) // 2], lambda data: b"\x00garbage" * 50, lambda _: b""])
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[: len(data) // 2], lambda data: b"\x00garbage" * 50, lambda _: b""]
+)
 def test_what_is_not_whole_is_made_anew(spoil, keeping: Path, exports: list[str]):
     before = outcome()
     files = [path for path in keeping.rglob("*") if path.is_file() and path.parent.name in (kept.KIND, "modules")]
@@ -179,3 +181,136 @@ def test_a_changed_import_is_seen(tmp_path: Path, keeping: Path):
     assert dpl.load(tmp_path / "a.dpl").scenarios["S"].evaluate()["m"] == 2
     (tmp_path / "part.dpl").write_text("model Part { output y = 3 }")
     assert dpl.load(tmp_path / "a.dpl").scenarios["S"].evaluate()["m"] == 3
+
+
+# ---------------------------------------------------------------- one trace for all numbers
+
+MOVING = """
+scenario Decay {
+  param k: 1/s = 1 in 0..3
+  given x0 = 1 in 0.5..2 ~ uniform(0.5, 2)
+  state x = x0
+  x' = -k*x
+  run for 1 [s] using METHOD
+  loss mean_x = average(x)
+  loss late = value_at(x, 0.63 [s])
+  metric half = settling_time(x, 0, 0.5)
+}
+"""
+
+
+def decay(method: str, text: str = MOVING) -> dpl.Program:
+    return dpl.compile(text.replace("METHOD", method), "decay.dpl")
+
+
+def test_tolerances_params_givens_and_starts_share_one_trace():
+    scenario = decay("tsit5()").scenarios["Decay"]
+    errors: list[float] = []
+    for n in range(40):
+        rtol = 10.0 ** -(3 + n / 8)
+        found = scenario.simulate(values={"using.rtol": rtol, "using.atol": rtol, "k": 1 + n / 100, "x0": 0.6})
+        errors.append(abs(found["x"][-1] - 0.6 * np.exp(-1 - n / 100)))
+    assert scenario.traces == {"measures": 1, "trajectory": 1}
+    assert errors[0] > 100 * errors[-1]
+
+
+@pytest.mark.parametrize("step", [0.013, 0.3])
+def test_a_step_that_is_set_does_what_one_in_the_text_does(step: float):
+    said, given = decay(f"rk4({step} [s])").scenarios["Decay"], decay("rk4(0.1 [s])").scenarios["Decay"]
+    expected, found = said.evaluate(), given.evaluate(numbers={"using.step": step})
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-13, err_msg=name)
+    runs = said.simulate(points=7), given.simulate(7, {"using.step": step})
+    np.testing.assert_allclose(runs[1]["x"], runs[0]["x"], rtol=1e-13)
+
+
+def test_a_thousand_steps_within_a_quarter_of_each_other_are_one_trace():
+    program = decay("rk4(0.1 [s])")
+    scenario = program.scenarios["Decay"]
+    for step in np.linspace(0.0101, 0.0118, 1000):
+        scenario.evaluate({"k": step * 100}, numbers={"using.step": step})
+    assert scenario.traces == {"measures": 1}
+
+
+def test_the_step_of_a_clocked_run_divides_its_period():
+    text = """
+    controller Hold every 100 [ms] { input e; output u = -2*e }
+    scenario Decay {
+      state x = 1
+      part hold = Hold(e = x)
+      x' = (hold.u - x)*1 [1/s]
+      run for 1.25 [s] using METHOD
+      loss mean_x = average(x)
+      loss late = value_at(hold.u, 0.63 [s])
+      loss most = peak(x, from 0.3 [s])
+    }
+    """
+    expected = decay("rk4(0.02 [s])", text).scenarios["Decay"].evaluate()
+    found = decay("rk4(0.1 [s])", text).scenarios["Decay"].evaluate(numbers={"using.step": 0.021})
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-13, err_msg=name)
+
+
+def test_tasks_take_the_solvers_numbers_as_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from dpl.cli.main import main
+
+    file = tmp_path / "decay.dpl"
+    file.write_text(MOVING.replace("METHOD", "rk4(0.5 [s])") + "simulate one { on Decay }\n")
+    arguments = ["run", str(file), "--no-save", "--json", "--set"]
+    assert main([*arguments, "using.step = 10 [ms]"]) == 0
+    fine = json.loads(capsys.readouterr().out)["tasks"][0]
+    assert main([*arguments, "Decay.using.step = 0.5"]) == 0
+    coarse = json.loads(capsys.readouterr().out)["tasks"][0]
+    assert fine["measures"] != coarse["measures"]
+    assert main([*arguments, "using.step = 1 [m]"]) == 2 and "dimension" in capsys.readouterr().out
+    assert main([*arguments, "using.rtol = 1e-3"]) == 2 and "using.step" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- compiled programs as files
+
+
+ALONE = """
+import sys, json, zipfile, jax
+jax.config.update("jax_enable_x64", True)
+archive = zipfile.ZipFile(sys.argv[1])
+told = json.loads(archive.read("header.json"))["scenarios"]["Decay"]
+arguments = [leaf["value"][0] if leaf["value"][0] != "nan" else float("nan") for a in told["arguments"] for leaf in a["leaves"]]
+print(jax.export.deserialize(bytearray(archive.read("Decay/measures"))).call(*map(jax.numpy.asarray, arguments)))
+"""
+
+
+def test_a_compiled_program_does_what_the_program_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from dpl.cli.main import main
+
+    file, out = tmp_path / "decay.dpl", tmp_path / "decay.compiled"
+    file.write_text(MOVING.replace("METHOD", "rk4(0.1 [s])"))
+    assert main(["emit", str(file), "--compiled", str(out)]) == 0
+    ours, theirs = dpl.load(file).scenarios["Decay"], dpl.load_compiled(out).scenarios["Decay"]
+    run, found = ours.simulate(k=2, x0=1.5), theirs.simulate({"k": 2, "x0": 1.5})
+    np.testing.assert_allclose(found["rows"]["x"], run["x"], rtol=1e-14)
+    np.testing.assert_allclose(theirs.time, run.time)
+    assert found["measures"].keys() == {**run.losses, **run.metrics}.keys()
+    for name, value in {**run.losses, **run.metrics}.items():
+        np.testing.assert_allclose(found["measures"][name], value, rtol=1e-14)
+    slope = theirs.gradient({"k": 2})["mean_x"]["k"]
+    near = [float(theirs.measures({"k": k})["mean_x"]) for k in (2 - 1e-5, 2 + 1e-5)]
+    np.testing.assert_allclose(slope, (near[1] - near[0]) / 2e-5, rtol=1e-8)
+    assert float(theirs.rhs(0, {"x": 3}, {"k": 2})["x"]) == -6
+    plain = subprocess.run([sys.executable, "-c", ALONE, str(out)], capture_output=True, text=True, check=True)
+    assert f"{float(theirs.measures()['late']):.6f}" in plain.stdout
+    with pytest.raises(ValueError, match="did you mean `x0`"):
+        theirs.measures({"x00": 1})
+    with pytest.raises(ValueError, match="shape"):
+        theirs.measures({"k": [1, 2]})
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:-200], lambda data: b"{}", lambda data: b""])
+def test_a_file_that_is_no_compiled_program_is_refused(spoil, tmp_path: Path):
+    path = tmp_path / "x"
+    dpl.compile("scenario S { param k = 1; metric m = 2*k }").emit_compiled(path)
+    assert float(dpl.load_compiled(path).scenarios["S"].measures({"k": 3})["m"]) == 6
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(ValueError, match="no compiled program, or not whole"):
+        dpl.load_compiled(path)
+    with pytest.raises(ValueError, match="was not written by"):
+        dpl.compile("scenario S { metric m = 2 }").emit_compiled(path)

@@ -1,4 +1,4 @@
-"""`dpl emit FILE -o out.py`: the generated JAX module."""
+"""`dpl emit FILE -o out.py`: the generated JAX module; `--compiled OUT`: its functions, traced already."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("emit", help="write the generated JAX module", allow_abbrev=False)
     parser.add_argument("file", metavar="FILE")
     parser.add_argument("-o", "--output", metavar="OUT", help="where to write it (default: standard output)")
+    parser.add_argument("--compiled", metavar="OUT", type=Path, help="write functions that JAX runs without DPL")
+    parser.add_argument(
+        "--from", dest="start", metavar="RUN", help="with --compiled: the parameters of a run, or of the last"
+    )
     parser.set_defaults(command=emit)
 
 
@@ -23,6 +27,10 @@ def emit(arguments: argparse.Namespace) -> int:
     from dpl.compiler.driver import compile_model
     from dpl.language.diagnostics import CompileError
 
+    if arguments.compiled is None and arguments.start is not None:
+        raise ValueError("--from says which parameters --compiled holds: the generated module holds those of the text")
+    if arguments.compiled is not None:
+        return _compiled(arguments)
     try:
         model = language.load(arguments.file)
         source = compile_model(model).source
@@ -35,6 +43,30 @@ def emit(arguments: argparse.Namespace) -> int:
         Path(arguments.output).write_text(source, encoding="utf-8")
     else:
         sys.stdout.write(source)
+    return DONE
+
+
+def _compiled(arguments: argparse.Namespace) -> int:
+    from dpl import api
+    from dpl.cli import diagnose
+    from dpl.language.diagnostics import CompileError
+    from dpl.results import runs
+
+    if arguments.output:
+        raise ValueError("--compiled says where to write, so leave out --output")
+    earlier = runs.find(arguments.start) if arguments.start is not None else None
+    try:
+        program = api.load(arguments.file)
+    except CompileError as error:
+        diagnose.show(error.diagnostics)
+        return WRONG
+    diagnose.show(program.warnings)
+    for note in program.start_from(earlier.path) if earlier else []:
+        print(f"dpl: {note}", file=sys.stderr)
+    try:
+        program.emit_compiled(arguments.compiled)
+    except ImportError as error:
+        raise ValueError(error) from None
     return DONE
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 from dpl.language import syntax
 from dpl.language.constants import BadConstant, NotConstant, constant, literal
@@ -12,9 +13,12 @@ from dpl.language.model import CheckedModel, Scope, Scoped, System, Variable
 from dpl.language.parser import parse
 from dpl.language.settings import bound_of
 from dpl.language.source import Source, Span
-from dpl.language.units import PURE, Dimension, read_unit
+from dpl.language.units import PURE, Dimension, Unit, read_unit
 
 SETTABLE = ("param", "given", "state")
+SOLVER = ("using.step", "using.rtol", "using.atol")
+"""The numbers of a scenario's solver, which can be set like params"""
+TIME = Dimension((("s", Fraction(1)),))
 
 
 def setting(model: CheckedModel, path: str, text: str) -> float:
@@ -26,10 +30,14 @@ def setting(model: CheckedModel, path: str, text: str) -> float:
     found = _named(model, path)
     settable = [v for v in found if v.kind in SETTABLE]
     source = Source("--set", f"{path}={text}")
-    if not settable:
+    solver = path if path in SOLVER else path.partition(".")[2]
+    own = not found and solver in SOLVER and (solver == path or path.partition(".")[0] in model.systems)
+    if not settable and not own:
         raise CompileError([_unknown(model, path, found, source)])
     try:
         value = _expression(text)
+        if own:
+            return _of_solver(solver, value, source)
         numbers = [_in_unit(value, variable, source) for variable in settable]
     except CompileError as error:
         raise CompileError(_shown(d, source) for d in error.diagnostics) from None
@@ -107,16 +115,32 @@ def _expression(text: str) -> syntax.Expr:
 
 
 def _in_unit(value: syntax.Expr, variable: Variable, source: Source) -> float:
+    number = _number(value, variable.dimension, variable.display, variable.span)
+    _inside(number, variable, source)
+    return number
+
+
+def _of_solver(name: str, value: syntax.Expr, source: Source) -> float:
+    """A step, of which a bare number is in seconds, or a tolerance."""
+    span = Span(source, 0, len(source.text))
+    number = _number(value, TIME if name == "using.step" else PURE, None, span)
+    if not 0 < number < float("inf"):
+        raise CompileError([Diagnostic("not-positive", f"`{name}` must be above 0", Label(span, "is not above 0"))])
+    return number
+
+
+def _number(value: syntax.Expr, dimension: Dimension, unit: Unit | None, declared: Span) -> float:
+    """The SI value of a constant; a bare number is in `unit`."""
     problems: list[Diagnostic] = []
     system = _alone()
     if literal(value) is None:
         inference = Inference(system, pure=False, problems=problems)
         found = inference.infer(value, system.root)
-        inference.same(variable.dimension, found.dimension, value.span, variable.span, "value")
+        inference.same(dimension, found.dimension, value.span, declared, "value")
     if problems:
         raise CompileError(problems)
     try:
-        number = float(constant(Scoped(value, system.root, variable.display)))
+        number = float(constant(Scoped(value, system.root, unit)))
     except NotConstant as error:
         problems.append(
             Diagnostic(
@@ -129,7 +153,6 @@ def _in_unit(value: syntax.Expr, variable: Variable, source: Source) -> float:
         number = 0.0
     if problems:
         raise CompileError(problems)
-    _inside(number, variable, source)
     return number
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import hybrid, measure, solve
+from dpl.runtime import hybrid, measure, solve, using
 from dpl.runtime import spec as declared
 from dpl.runtime.solve import FIXED, Point, Problem
 from dpl.runtime.spec import Method, Values
@@ -52,7 +52,7 @@ def blame(source: str, scenario: declared.Scenario, method: Method, values: Valu
     inspector = _Inspector(source)
     try:
         with np.errstate(all="ignore"):  # what is not finite is what is looked for
-            c = inspector.call(scenario.fixed, (values,), None)
+            c, method = inspector.call(scenario.fixed, (values,), None), using.concrete(method, values)
             if scenario.modes:
                 return _where_it_stands(inspector, scenario, method, values)
             reduced = _run(inspector, scenario, method, c) if scenario.run is not None else ()
@@ -86,7 +86,7 @@ def _run(inspector: _Inspector, scenario: declared.Scenario, method: Method, c: 
         if bad is not None:
             at = _at(points, bad)
             inspector.call(scenario.recorded, (at.t, at.x, at.z, at.held, c), float(grid[bad]))
-    return measure.reduce(scenario, c, arguments, grid, out._replace(series=kept))
+    return measure.reduce(scenario, c, arguments, plan, out._replace(series=kept))
 
 
 def _where_it_stands(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from dpl.runtime.plan import Plan
 from dpl.runtime.solve import Point, Solution
 from dpl.runtime.spec import Reduction, Scenario
 from dpl.runtime.ticks import Tuple
@@ -24,32 +25,35 @@ Arguments = tuple[Any, Any, tuple[Any, ...]]
 class Series(NamedTuple):
     """A quantity on a grid of times; one that is held keeps a value until the next point."""
 
-    times: np.ndarray
+    times: Any
     values: Array
     held: bool
+    last: Any
+    """The index of the run's end: what is behind it is not of the run"""
 
 
 # ---------------------------------------------------------------- between grid points
 
 
-def _cell(times: np.ndarray, t: Any) -> Array:
+def _cell(times: Any, t: Any, last: Any) -> Array:
     """Index of the grid interval that holds `t`; an instant on the grid belongs to the interval it begins."""
-    slack = 1e-9 * (times[-1] - times[0]) / max(len(times) - 1, 1)
+    width = (times[last] - times[0]) / (max(last, 1) if isinstance(last, int) else last.astype(times.dtype))
+    slack = 1e-9 * width
     grid = jnp.asarray(times - slack)
     index = jnp.searchsorted(grid, lax.stop_gradient(jnp.asarray(t, grid.dtype)), side="right") - 1
-    return jnp.clip(index, 0, len(times) - 2)
+    return jnp.clip(index, 0, last - 1)
 
 
 def at(series: Series, t: Any) -> Array:
     """The value at time `t`: the last one if held, else the cubic (or less) through the nearest four points."""
-    times, values, held = series
+    times, values, held, last = series
     if len(times) == 1:
         return values[0]
-    i = _cell(times, t)
+    i = _cell(times, t, last)
     if held:
-        return values[jnp.where(jnp.asarray(t) >= times[-1] * (1 - 1e-12), len(times) - 1, i)]
+        return values[jnp.where(jnp.asarray(t) >= times[last] * (1 - 1e-12), last, i)]
     count = min(4, len(times))
-    first = jnp.clip(i - 1, 0, len(times) - count)
+    first = jnp.clip(i - 1, 0, jnp.maximum(last + 1 - count, 0).astype(i.dtype))
     nodes = [jnp.asarray(times, values.dtype)[first + k] for k in range(count)]
     total: Any = 0.0
     for k, node in enumerate(nodes):
@@ -62,8 +66,8 @@ def at(series: Series, t: Any) -> Array:
 
 def _integral_until(series: Series, slopes: Array, t: Any) -> Array:
     """An integral at time `t`: linear if its integrand is held, else the cubic (Hermite) through both."""
-    times, values, held = series
-    i = _cell(times, t)
+    times, values, held, last = series
+    i = _cell(times, t, last)
     grid = jnp.asarray(times, values.dtype)
     width = grid[i + 1] - grid[i]
     s = (t - grid[i]) / width
@@ -76,10 +80,10 @@ def _integral_until(series: Series, slopes: Array, t: Any) -> Array:
 def _window(series: Series, start: Any, until: Any) -> tuple[Array, Array]:
     """All values that count between two times, borders included, and which of them do."""
     times = series.times
-    inside = jnp.ones(times.shape, bool)
+    inside = jnp.arange(len(times), dtype=jnp.int32) <= series.last
     values = [series.values]
     masks = [inside]
-    slack = 1e-9 * (times[-1] - times[0])
+    slack = 1e-9 * (times[series.last] - times[0])
     for border, sign in ((start, 1.0), (until, -1.0)):
         if border is not None:
             masks[0] = masks[0] & (sign * (times - border) >= -slack)
@@ -95,20 +99,21 @@ def _window(series: Series, start: Any, until: Any) -> tuple[Array, Array]:
 class Measured:
     """What a solve left for reductions to read."""
 
-    times: np.ndarray
+    times: Any
+    last: Any
     solution: Solution
     initial: Tuple
     final: Tuple
 
     def recorded(self, r: Reduction) -> Series:
-        return Series(self.times, jnp.asarray(self.solution.series.recorded[r.index]), r.held)
+        return Series(self.times, jnp.asarray(self.solution.series.recorded[r.index]), r.held, self.last)
 
 
 def _integral(m: Measured, r: Reduction, start: Any, until: Any) -> Array:
     if start is None and until is None:
         return m.solution.totals[r.index]
     kept = m.solution.series
-    series = Series(m.times, kept.totals[r.index], r.held)
+    series = Series(m.times, kept.totals[r.index], r.held, m.last)
     low = 0.0 if start is None else _integral_until(series, kept.integrands[r.index], start)
     high = m.solution.totals[r.index] if until is None else _integral_until(series, kept.integrands[r.index], until)
     return high - low
@@ -120,7 +125,8 @@ def _average(m: Measured, r: Reduction, start: Any, until: Any) -> Array:
 
 
 def _span(m: Measured, start: Any, until: Any) -> tuple[Any, Any]:
-    return m.times[0].item() if start is None else start, m.times[-1].item() if until is None else until
+    first, last = (m.times[i].item() if isinstance(m.times, np.ndarray) else m.times[i] for i in (0, m.last))
+    return first if start is None else start, last if until is None else until
 
 
 def _initial(m: Measured, r: Reduction, start: Any, until: Any) -> Array:
@@ -235,10 +241,11 @@ def keep(scenario: Scenario, c: Tuple, need: Needs, point: Point) -> Kept:
 
 
 def reduce(
-    scenario: Scenario, c: Tuple, arguments: Sequence[Arguments], times: np.ndarray, solution: Solution
+    scenario: Scenario, c: Tuple, arguments: Sequence[Arguments], plan: Plan, solution: Solution
 ) -> tuple[Array, ...]:
     """Every reduction of the scenario, in its order."""
-    measured = Measured(times, solution, _instants(scenario, c, solution.first), _instants(scenario, c, solution.last))
+    ends = (_instants(scenario, c, point) for point in (solution.first, solution.last))
+    measured = Measured(plan.times(), plan.last(), solution, *ends)
     return tuple(
         jnp.asarray(REDUCTIONS[r.kind](measured, r, a[0], a[1], *a[2]))
         for r, a in zip(scenario.reductions, arguments, strict=True)

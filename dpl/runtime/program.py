@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import linecache
+import math
 import types
 import unicodedata
 from collections import Counter
@@ -23,7 +24,19 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from dpl.runtime import choice, compiling, distributions, hybrid, kept, measure, networks, noise, solve, trajectory
+from dpl.runtime import (
+    choice,
+    compiling,
+    distributions,
+    hybrid,
+    kept,
+    measure,
+    networks,
+    noise,
+    solve,
+    trajectory,
+    using,
+)
 from dpl.runtime import spec as declared
 from dpl.runtime.solve import ADAPTIVE, STATUS, Company, Mode
 from dpl.runtime.spec import Given, Measure, Method, Module, Network, Param, Start, Task, Unit, Values
@@ -144,10 +157,11 @@ class Scenario:
         params: Mapping[str, Any] | None = None,
         givens: Mapping[str, Any] | None = None,
         starts: Mapping[str, Any] | None = None,
+        numbers: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Every value [SI] that a run reads: those given [declared units], else the current ones. May be traced.
 
-        The noise is that of run 0 of seed 0.
+        `numbers` are those of the solver by name, as in `solver`; not traced. The noise is that of run 0 of seed 0.
         """
         stored: dict[str, Any] = {name: self.program.values[key] for name, key in self.keys.items()}
         stored |= {name: None if g.value is None else np.asarray(g.value) for name, g in self._givens.items()}
@@ -169,7 +183,27 @@ class Scenario:
             raise ValueError(
                 f"{self.name}: no value for {', '.join(f'`{n}`' for n in missing)}: give one, or vary it in a task"
             )
-        return stored
+        return stored | self.solver_si(numbers or {})
+
+    @property
+    def solver(self) -> dict[str, float]:
+        """The numbers of the solver that may be set like params: `using.step` [s], or `using.rtol` and `using.atol`.
+
+        A tolerance that nobody says is NaN: 1e-8 and 1e-10, of a run in 32 bits 1e-5 and 1e-6.
+        """
+        arguments = self.method.arguments
+        words = {name: name.removeprefix(using.PREFIX) for name in using.settable(self.method)}
+        return {name: float(arguments.get(word, math.nan)) for name, word in words.items()}
+
+    def solver_si(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The solver's numbers as values of a run, with these changed.
+
+        Raises:
+            ValueError: a number that this solver does not have, or that is not above 0.
+        """
+        if self._chosen is None and self.spec.run is not None and not self.spec.run.method.name:
+            return {}  # they are what it is chosen by
+        return using.values(self.spec.run, self.method, changes, self.events)
 
     def draw(self, seed: int | Array, indices: Any) -> dict[str, Array]:
         """The givens [SI] and the noise of the runs `indices` [n]; run i does not depend on which others are drawn."""
@@ -185,6 +219,7 @@ class Scenario:
         givens: Mapping[str, Any] | None = None,
         starts: Mapping[str, Any] | None = None,
         mode: Mode = "reverse",
+        numbers: Mapping[str, Any] | None = None,
     ) -> dict[str, Array]:
         """Every loss and metric [declared units] of one run. May be jitted, differentiated and vmapped.
 
@@ -193,8 +228,10 @@ class Scenario:
             givens: values other than the nominal ones.
             starts: starts other than the declared ones.
             mode: `forward` where forward-mode derivatives of an adaptive solve are wanted.
+            numbers: of the solver, by their names in `solver`; not traced.
         """
-        results = honest(*self.measures_si(self.values_si(params, givens, starts), mode))
+        self.method  # noqa: B018  chosen here, outside any trace
+        results = honest(*self.measures_si(self.values_si(params, givens, starts, numbers), mode))
         return {m.name: _outward(m, results[m.name]) for m in self.spec.measures}
 
     def measures_si(self, values: Values, mode: Mode = "reverse") -> tuple[dict[str, Array], Array]:
@@ -211,7 +248,7 @@ class Scenario:
         s, c = self.spec, self.spec.fixed(values)
         if s.run is None:
             return _finished({k: jnp.asarray(v) for k, v in s.results((), c).items()}, jnp.asarray(solve.OK, jnp.int32))
-        method = self.method
+        method = using.applied(self.method, values)
         if s.modes:
             return _told_apart(*hybrid.measured(s, values, method, mode))
         arguments = measure.arguments_of(s, c)
@@ -219,7 +256,7 @@ class Scenario:
         plan = solve.plan(s, method, solve.MEASURING if need.series else None)
         record = partial(measure.keep, s, c, need) if need.series else None
         out = solve.solve(solve.problem(s, c, method, company), method, plan, record, need.ends, mode)
-        reduced = measure.reduce(s, c, arguments, plan.grid(), out)
+        reduced = measure.reduce(s, c, arguments, plan, out)
         return _finished({k: jnp.asarray(v) for k, v in s.results(reduced, c).items()}, out.status)
 
     def _results(self, values: Values) -> tuple[dict[str, Array], Array]:
@@ -275,19 +312,21 @@ class Scenario:
 
         Args:
             points: intervals of the output grid (200 if not given; a sampled run is shown by its ticks).
-            values: other values [declared units] of params, networks, givens and starts, by dotted name.
+            values: other values [declared units] of params, networks, givens and starts, by dotted name; and those of
+                `solver`.
             overrides: the same for names without dots.
         """
         given = _normalised({**(values or {}), **overrides})
+        known = (*self._params, *self._givens, *self._starts)
+        numbers = {name: given.pop(name) for name in list(given) if name in self.solver and name not in known}
         for name in given:
-            if name not in self._params and name not in self._givens and name not in self._starts:
-                raise _unknown(
-                    "param, network, given or start", name, (*self._params, *self._givens, *self._starts), self.name
-                )
+            if name not in known:
+                raise _unknown("param, network, given or start", name, (*known, *self.solver), self.name)
         si = self.values_si(
             {k: v for k, v in given.items() if k in self._params},
             {k: v for k, v in given.items() if k in self._givens},
             {k: v for k, v in given.items() if k in self._starts},
+            numbers,
         )
         return self.simulate_si(si, points)
 

@@ -258,7 +258,7 @@ def _interval(
     p: Problem, method: Method, plan: Plan, record: Record | None, mode: Mode
 ) -> Callable[[Carry, Any, float, int], tuple[Carry, Any, Sampled]]:
     """(carry, i, length, steps) -> the carry after the interval that tick `i` begins, what was recorded, the tick."""
-    span = _fixed_span(p, method) if method.name in FIXED else _adaptive_span(p, method, mode)
+    span = _fixed_span(p, method, plan) if method.name in FIXED else _adaptive_span(p, method, mode)
     # The gradient recomputes what a tick works out (measured: 0.7 times the time with a network and 1,024 runs).
     tick = jax.checkpoint(p.ticker.tick, prevent_cse=False)
 
@@ -309,6 +309,9 @@ def _solution(
     if record is not None and last is not None:
         final = jax.tree.map(lambda a: jnp.asarray(a)[None], record(last))
         series = jax.tree.map(lambda *a: jnp.concatenate(a), *parts, final)
+        if plan.step is not None:
+            order = plan.order()
+            series = jax.tree.map(lambda a: a[order], series)
     return Solution(first, last, p.layout.unpack(y)[1], series, status)
 
 
@@ -382,7 +385,9 @@ FIXED: Mapping[str, Stepper] = {
 }
 
 
-def _fixed_span(p: Problem, method: Method) -> Callable[..., tuple[Any, Any, Any]]:
+def _fixed_span(p: Problem, method: Method, plan: Plan) -> Callable[..., tuple[Any, Any, Any]]:
+    if plan.step is not None:
+        return _masked_span(p, method, plan)
     stepper = FIXED[method.name]
 
     def span(
@@ -403,6 +408,30 @@ def _fixed_span(p: Problem, method: Method) -> Callable[..., tuple[Any, Any, Any
     return span
 
 
+def _masked_span(p: Problem, method: Method, plan: Plan) -> Callable[..., tuple[Any, Any, Any]]:
+    """The same where the step is traced: `steps` is the room for steps, and those that are not real change nothing."""
+    stepper = FIXED[method.name]
+
+    def span(
+        t: Any, y: tuple[Array, ...], s: Sampled, length: float, steps: int, record: Record | None
+    ) -> tuple[Any, Any, Any]:
+        begins, count = plan.begins(length, steps)
+        begins = begins.astype(p.dtype)
+
+        def step(y: tuple[Array, ...], row: Any) -> tuple[tuple[Array, ...], Any]:
+            j, begin, end = row
+            now = t + begin
+            new = stepper(p, now, y, s, end - begin) if y else y
+            new = tuple(jnp.where(j < count, as_type_of(a, b), b) for a, b in zip(new, y, strict=True))
+            return new, None if record is None else record(p.point(now, y, s))
+
+        rows = jnp.arange(steps, dtype=jnp.int32), begins[:-1], begins[1:]
+        y, series = lax.scan(jax.checkpoint(step, prevent_cse=False), y, rows)
+        return y, jnp.asarray(OK, jnp.int32), series
+
+    return span
+
+
 # ---------------------------------------------------------------- adaptive steps
 
 ADAPTIVE: Mapping[str, str] = {"tsit5": "Tsit5", "dopri5": "Dopri5", "dopri8": "Dopri8", "kvaerno5": "Kvaerno5"}
@@ -413,11 +442,17 @@ TIMED_STEPS = 1000
 """Least steps of an adaptive run whose right-hand side reads the time: a longer step could pass over a pulse unseen"""
 
 
-def _tolerances(p: Problem, method: Method) -> tuple[float, Array]:
+def tolerance(method: Method, name: str, otherwise: float, dtype: Any) -> Array:
+    """A tolerance as the method says it, traced or not; where it says none, or NaN, the other."""
+    said = lax.stop_gradient(jnp.asarray(method.arguments.get(name, math.nan), dtype))
+    return jnp.where(jnp.isnan(said), jnp.asarray(otherwise, dtype), said)
+
+
+def _tolerances(p: Problem, method: Method) -> tuple[Array, Array]:
     """rtol, and atol of every entry of y [SI]: the method's own number is in each state's declared unit."""
     single = p.dtype == jnp.float32
-    rtol = float(method.arguments.get("rtol", 1e-5 if single else 1e-8))
-    atol = float(method.arguments.get("atol", 1e-6 if single else 1e-10))
+    rtol = tolerance(method, "rtol", 1e-5 if single else 1e-8, p.dtype)
+    atol = tolerance(method, "atol", 1e-6 if single else 1e-10, p.dtype)
     x, totals = p.layout.unpack(p.y)
     per_state = tuple(
         jnp.full(jnp.shape(a), atol * o.unit.scale, p.dtype) for a, o in zip(x, p.scenario.states, strict=True)
@@ -425,7 +460,7 @@ def _tolerances(p: Problem, method: Method) -> tuple[float, Array]:
     return rtol, p.layout.pack(per_state, _total_tolerances(p, totals, rtol, atol))[0]
 
 
-def _total_tolerances(p: Problem, totals: Tuple, rtol: float, atol: float) -> Tuple:
+def _total_tolerances(p: Problem, totals: Tuple, rtol: Array, atol: Array) -> Tuple:
     """An integral has no declared unit: it is held to a share of what the integrand at the start gives over the run."""
     if not totals or p.scenario.rhs is None or p.scenario.run is None:
         return totals
@@ -468,7 +503,7 @@ def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tupl
     return span
 
 
-def _step_sizes(p: Problem, rtol: float, atol: Array, t: Any, length: float, greatest: int) -> Any:
+def _step_sizes(p: Problem, rtol: Array, atol: Array, t: Any, length: float, greatest: int) -> Any:
     """Step sizes by the error; bounded above where time acts by itself, and below so that a jump is got across."""
     import diffrax
 

@@ -153,7 +153,8 @@ class Method:
     """A solver or an optimiser by name, with its numbers; empty name: the runtime chooses."""
 
     name: str = ""
-    arguments: Mapping[str, float | str] = field(default_factory=dict[str, float | str])
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Numbers and words; numbers of a solver may be traced (`runtime/using.py`)"""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import hybrid, solve
+from dpl.runtime import hybrid, solve, using
 from dpl.runtime.plan import Plan
 from dpl.runtime.solve import Point, Problem
 from dpl.runtime.spec import Method, Scenario, Values
@@ -40,7 +40,7 @@ def trajectory(
     scenario: Scenario, method: Method, times: np.ndarray, values: Values
 ) -> tuple[dict[str, Any], Any, Any]:
     """Every observed quantity [SI] over the times, the ranges [SI], and the status."""
-    c = scenario.fixed(values)
+    c, method = scenario.fixed(values), using.applied(method, values)
     ranges = scenario.ranges(c) if scenario.ranges is not None else {}
     if scenario.run is None:
         row = scenario.observe(0.0, (), (), (), c)
@@ -58,6 +58,8 @@ def trajectory(
 
 def _on_grid(p: Problem, plan: Plan, series: Point, times: np.ndarray) -> Point:
     """The run at the output times: as it is at steps, cubic Hermite between them; sampled values as last set."""
+    if plan.step is not None:
+        return _between(p, series, times, plan.times(), plan.last(), 1e-9 * plan.base)
     steps = plan.grid()
     slack = 1e-9 * plan.base
     left = np.clip(np.searchsorted(steps, times + slack, side="right") - 1, 0, len(steps) - 1)
@@ -70,6 +72,20 @@ def _on_grid(p: Problem, plan: Plan, series: Point, times: np.ndarray) -> Point:
     width = np.where(right > left, steps[right] - steps[left], 1.0)
     share = jnp.asarray((times - steps[left]) / width, p.dtype)
     x = jax.vmap(lambda a, b, s, w: _hermite(p, a, b, s, w))(at_left, at_right, share, jnp.asarray(width, p.dtype))
+    return at_left._replace(t=t, x=x)
+
+
+def _between(p: Problem, series: Point, times: np.ndarray, steps: Any, last: Any, slack: float) -> Point:
+    """The same where steps are traced: `steps` [s] are those up to index `last`."""
+    t = jnp.asarray(times, p.dtype)
+    left = jnp.clip(jnp.searchsorted(steps, times + slack, side="right") - 1, 0, last)
+    right = jnp.minimum(left + 1, last)
+    at_left, at_right = (jax.tree.map(lambda a, where=where: a[where], series) for where in (left, right))
+    if not at_left.x:
+        return at_left._replace(t=t)
+    width = jnp.where(right > left, steps[right] - steps[left], 1.0).astype(p.dtype)
+    share = jnp.maximum(jnp.asarray(times) - steps[left], 0.0).astype(p.dtype) / width
+    x = jax.vmap(lambda a, b, s, w: _hermite(p, a, b, s, w))(at_left, at_right, share, width)
     return at_left._replace(t=t, x=x)
 
 

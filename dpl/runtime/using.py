@@ -1,7 +1,7 @@
 """The numbers of a solver that a user may change: its step or its tolerances, among the values of a run.
 
-They are arguments of the compiled program. Tolerances always are. A step other than the text's makes another program, of
-steps that are masked up to a number that many steps share: so a thousand steps within a quarter of each other are one.
+They are arguments of the compiled program. Tolerances always are. A step other than the text's makes another program,
+of steps that are masked up to a number that many steps share: a thousand steps within a quarter of each other are one.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def settable(method: Method) -> tuple[str, ...]:
     return tuple(PREFIX + word for word in TOLERANCES) if method.name in ADAPTIVE else ()
 
 
-def values(run: Run | None, method: Method, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of a method as values of a run: NaN is what the runtime chooses.
+def values(run: Run | None, method: Method, changes: Mapping[str, Any], events: bool) -> dict[str, Any]:
+    """The numbers of a method as values of a run: NaN is what the runtime chooses. A run with events counts no steps.
 
     Raises:
         ValueError: a number that the method does not have, or that is not positive.
@@ -51,7 +51,7 @@ def values(run: Run | None, method: Method, changes: Mapping[str, Any]) -> dict[
             known = " and ".join(f"`{n}`" for n in settable(method)) or "nothing"
             raise ValueError(f"`{name}` cannot be set: the solver is {method.name or 'none'}, which has {known}")
         said[name] = _positive(name, value)
-    if STEP in said and run is not None:
+    if STEP in said and run is not None and not events:
         said[PLACES] = np.zeros((places(run, float(said[STEP])), 0))
     return {name: value if name == PLACES else np.asarray(value, float) for name, value in said.items()}
 
@@ -84,3 +84,9 @@ def applied(method: Method, values: Mapping[str, Any]) -> Method:
     """The method with its numbers taken from the values of a run, traced or not."""
     said = {name.removeprefix(PREFIX): value for name, value in values.items() if name.startswith(PREFIX)}
     return replace(method, arguments={**method.arguments, **said}) if said else method
+
+
+def concrete(method: Method, values: Mapping[str, Any]) -> Method:
+    """The same with known numbers, and a program of its own for them."""
+    said = {n.removeprefix(PREFIX): float(v) for n, v in values.items() if n.startswith(PREFIX) and n != PLACES}
+    return replace(method, arguments={**method.arguments, **said})

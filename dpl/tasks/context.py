@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dpl.runtime import bounds
+from dpl.runtime import bounds, using
 from dpl.runtime.program import Program, Scenario
 from dpl.runtime.spec import Task
 from dpl.tasks.keeper import Keeper, Nowhere
@@ -55,6 +55,7 @@ def setup(program: Program, task: Task, context: Context) -> Setup:
     base = scenario.values_si(_guesses(scenario, task))
     text, caller = dict(task.settings), of_scenario(context.settings, scenario)
     said = text | {name: value for name, value in caller.items() if name in text or name not in scenario.keys}
+    base |= scenario.solver_si({name: said.pop(name) for name in list(said) if name.startswith(using.PREFIX)})
     fixed = {name: np.broadcast_to(np.asarray(value, float), np.shape(base[name])) for name, value in said.items()}
     seed = task.counts.get("seed", program.seed) if context.seed is None else context.seed
     return Setup(program, scenario, base | fixed, frozenset(fixed), seed)
@@ -62,10 +63,16 @@ def setup(program: Program, task: Task, context: Context) -> Setup:
 
 def of_scenario(settings: Mapping[str, Any], scenario: Scenario) -> dict[str, Any]:
     """The settings that a scenario has, by its own names: `speed`, or `Descent.speed` to mean one scenario only."""
+    own = settable(scenario, settings)
+    short = {name.removeprefix(f"{scenario.name}."): value for name, value in settings.items()}
+    return {name: value for name, value in short.items() if name in own}
+
+
+def settable(scenario: Scenario, settings: Mapping[str, Any]) -> set[str]:
+    """The names that can be set; the solver's only where a setting is of one, for they make it be chosen."""
     spec = scenario.spec
     own = {declared.name for declared in (*spec.params, *spec.givens, *spec.starts)}
-    short = {name.removeprefix(f"{spec.name}."): value for name, value in settings.items()}
-    return {name: value for name, value in short.items() if name in own}
+    return own | {*scenario.solver} if any(using.PREFIX in name for name in settings) else own
 
 
 def _guesses(scenario: Scenario, task: Task) -> dict[str, Any]:

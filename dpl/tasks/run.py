@@ -11,7 +11,7 @@ import numpy as np
 from dpl.runtime.program import Program, Scenario
 from dpl.runtime.spec import Task
 from dpl.tasks.compare import Compared, compare
-from dpl.tasks.context import Context, of_scenario
+from dpl.tasks.context import Context, of_scenario, settable
 from dpl.tasks.evaluate import Evaluated, evaluate
 from dpl.tasks.keeper import Keeper, Nowhere
 from dpl.tasks.optimize import Optimized, optimize
@@ -97,9 +97,8 @@ def _settle(program: Program, settings: Mapping[str, Any]) -> None:
     """Makes settings of params their current values, from which tasks go on; refuses those that nothing has."""
     known: set[str] = set()
     for scenario in program.scenarios.values():
-        spec = scenario.spec
-        own = {declared.name for declared in (*spec.params, *spec.givens, *spec.starts)}
-        known |= own | {f"{spec.name}.{name}" for name in own}
+        own = settable(scenario, settings)
+        known |= own | {f"{scenario.name}.{name}" for name in own}
         for name, value in of_scenario(settings, scenario).items():
             if name in scenario.keys:
                 key = scenario.keys[name]

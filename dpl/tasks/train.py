@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dpl.runtime import using
 from dpl.runtime.program import Program
 from dpl.runtime.spec import Objective, Task
 from dpl.tasks import anneal, engine, judge, optimisers, vary, windows
@@ -76,6 +77,8 @@ def train(program: Program, task: Task, context: Context) -> Trained:
     starts = vary.starts(ready, task, free, plan.starts, ready.base)
     iteration: engine.Iteration = problem
     if task.window is not None:
+        if using.STEP in ready.base:
+            raise ValueError(f"train {task.name} counts steps in its windows: `{using.STEP}` is that of the text")
         iteration = Windowed(problem, task.window)
         constants = constants._replace(numbers={**descent.numbers, "discount": task.window.discount})
         starts |= windows.critics(program, ready.scenario, task.window, ready.seed, plan.starts)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import networks, solve
+from dpl.runtime import networks, solve, using
 from dpl.runtime.program import Program, Scenario
 from dpl.runtime.spec import Window
 from dpl.tasks.problem import Constants, Problem, Values, each_lane
@@ -120,7 +120,8 @@ class Windowed:
         """One window of one run: its end, the critic's arguments at each tick and at the end, the cost of each tick."""
         scenario = self.problem.scenario
         p, plan = self._solver({**values, **run.givens})
-        end, begins = solve.piece(p, scenario.method, plan, run.state, run.tick, self.ticks)
+        method = using.applied(scenario.method, values)
+        end, begins = solve.piece(p, method, plan, run.state, run.tick, self.ticks)
         ticks = run.tick + jnp.arange(self.ticks + 1)
         states = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), begins, end)
         row = scenario.spec.reductions[self.window.reduction].index
@@ -136,8 +137,7 @@ class Windowed:
 
     def _solver(self, values: Values) -> tuple[solve.Problem, Any]:
         scenario = self.problem.scenario
-        p = solve.problem(scenario.spec, scenario.spec.fixed(values), scenario.method)
-        return p, self._plan
+        return solve.problem(scenario.spec, scenario.spec.fixed(values), scenario.method), self._plan
 
     @property
     def ticks(self) -> int:

@@ -14,7 +14,7 @@ from jax import Array, lax
 from dpl.runtime.hybrid import steps
 from dpl.runtime.hybrid.march import Flow, Steps
 from dpl.runtime.hybrid.moment import Hybrid, Moment
-from dpl.runtime.solve import Layout
+from dpl.runtime.solve import Layout, tolerance
 from dpl.runtime.spec import Method, Mode
 from dpl.runtime.ticks import Sampled, Tuple, as_type_of
 
@@ -31,15 +31,15 @@ def adaptive(method: Method) -> bool:
     return method.name in steps.EMBEDDED
 
 
-def prescribed(h: Hybrid) -> float:
+def prescribed(h: Hybrid) -> Array:
     """The step of a fixed-step method [s]."""
     run = h.scenario.run
     assert run is not None
     step = h.method.arguments.get("step", run.base)
     if step is None:
         raise ValueError(f"the method `{h.method.name}` needs a step, as in `{h.method.name}(step = 0.01)`")
-    base = float(step) if run.base is None else run.base
-    return base / math.ceil(base / float(step) * (1 - 1e-9))
+    base = step if run.base is None else run.base
+    return base / jnp.ceil(base / jnp.asarray(step, h.dtype) * (1 - 1e-9))
 
 
 def _steps(h: Hybrid, mode: Mode, layout: Layout, m: Moment) -> Steps:
@@ -47,8 +47,8 @@ def _steps(h: Hybrid, mode: Mode, layout: Layout, m: Moment) -> Steps:
     if not adaptive(h.method):
         return Steps(1, None, (), math.inf, 0.0, greatest, h.start, prescribed(h))
     single = h.dtype == jnp.float32
-    rtol = float(h.method.arguments.get("rtol", 1e-5 if single else 1e-8))
-    atol = float(h.method.arguments.get("atol", 1e-6 if single else 1e-10))
+    rtol = tolerance(h.method, "rtol", 1e-5 if single else 1e-8, h.dtype)
+    atol = tolerance(h.method, "atol", 1e-6 if single else 1e-10, h.dtype)
     scales = [h.scenario.states[n].unit.scale for n in mode.moved]
     states = tuple(jnp.full(jnp.shape(m.x[n]), atol * u, h.dtype) for n, u in zip(mode.moved, scales, strict=True))
     # An integral has no declared unit: it is held to a share of what the integrand at the start gives over the run.

@@ -43,13 +43,13 @@ class Steps:
     """
 
     order: int
-    rtol: float | None
+    rtol: Array | None
     atol: State
     longest: float
     shortest: float
     greatest: int
     start: float = 0.0
-    prescribed: float = 0.0
+    prescribed: Any = 0.0
 
 
 @dataclass(frozen=True)

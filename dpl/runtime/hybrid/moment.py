@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dpl.runtime import solve
+from dpl.runtime import solve, using
 from dpl.runtime.hybrid.march import Loop
 from dpl.runtime.hybrid.steps import METHODS
 from dpl.runtime.solve import OK
@@ -141,6 +141,7 @@ def prepare(scenario: Scenario, values: Any, method: Method) -> Hybrid:
     """Where a run begins, and the constants of all its modes."""
     run = scenario.run
     assert run is not None and scenario.start is not None, "a static scenario has no events; this is a bug in DPL"
+    method = using.applied(method, values)
     if method.name not in METHODS:
         raise ValueError(f"`{method.name}` does not solve runs with events or modes; {', '.join(METHODS)} do")
     constants = tuple(mode.fixed(values) for mode in scenario.modes)
