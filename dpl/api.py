@@ -20,6 +20,7 @@ from dpl.tasks.run import AnyResult, run_tasks
 
 if TYPE_CHECKING:
     from dpl.language.model import CheckedModel
+    from dpl.tasks.precision import Precision
 
 __all__ = ["CompileError", "NumericalFailure", "Program", "compile", "load", "program"]
 
@@ -77,6 +78,12 @@ class Program(runtime.Program):
             record = Record(folder, self, asked, self.sources)
             return {result.name: result for result in record.run(progress(quiet))}
 
+    def precision(self, *scenarios: str) -> dict[str, Precision]:
+        """How far runs in 32 bits are from those in 64, with the current values: of all scenarios, or of the named."""
+        from dpl.tasks.precision import precision
+
+        return {name: precision(self, self.scenarios[name]) for name in scenarios or self.scenarios}
+
     def emit_compiled(self, path: str | os.PathLike[str]) -> None:
         """Writes the functions of every scenario, traced and with the current values, for `dpl.load_compiled`.
 
@@ -89,22 +96,29 @@ class Program(runtime.Program):
         artefact.write(self, path)
 
 
-def load(path: str | os.PathLike[str], seed: int = 0) -> Program:
-    """The program of a file. Raises `CompileError` where its text is wrong."""
-    return program(language.load(os.fspath(path)), seed)
+def load(path: str | os.PathLike[str], seed: int = 0, dtype: str = "float64") -> Program:
+    """The program of a file, whose runs are computed in `dtype`. Raises `CompileError` where its text is wrong."""
+    return program(language.load(os.fspath(path)), seed, dtype)
 
 
-def compile(text: str, name: str = "<text>", seed: int = 0) -> Program:
+def compile(text: str, name: str = "<text>", seed: int = 0, dtype: str = "float64") -> Program:
     """The program of a text; `name` stands for it in messages. Raises `CompileError` where it is wrong."""
-    return program(language.load_text(Source(name, text)), seed)
+    return program(language.load_text(Source(name, text)), seed, dtype)
 
 
-def program(model: CheckedModel, seed: int = 0) -> Program:
-    """The program of a checked model; `seed` draws its networks' first weights."""
+def program(model: CheckedModel, seed: int = 0, dtype: str = "float64") -> Program:
+    """The program of a checked model; `seed` draws its networks' first weights.
+
+    Raises:
+        ValueError: `dtype` is neither float64 nor float32.
+        CompileError: equations that cannot be solved.
+    """
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"dtype must be float64 or float32, not {dtype!r}")
     source = generated(model)
     namespace = runtime.execute(source, model.file.source.name)
     made = Program(namespace["MODULE"], source, seed, namespace)
-    made.sources, made.warnings = model.sources, model.warnings
+    made.sources, made.warnings, made.dtype = model.sources, model.warnings, dtype
     made.controllers = Controllers(made, model)
     return made
 

@@ -1,7 +1,6 @@
 """Where DPL keeps what it can make again: the parser's tables, generated modules, traced and compiled programs.
 
-A file that is not whole, cannot be read or cannot be written is as if it were not there. Nothing in it is executable but
-modules that DPL wrote itself, which carry a digest.
+A file that is not whole, cannot be read or cannot be written is as if it were not there: each carries a digest.
 """
 
 from __future__ import annotations

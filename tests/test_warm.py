@@ -21,6 +21,8 @@ scenario S {
   loss miss = (net(x) - k*x)²
 }
 train fitted { on S; vary net, k; minimize miss; batch 4; steps 5 }
+"""
+MORE = """
 optimize best { on S; vary each x; minimize miss; samples 3 }
 verify close { on S; samples 8; expect mean(miss) < 100 }
 """
@@ -52,8 +54,9 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def outcome(text: str = TEXT, **options) -> dict[str, np.ndarray]:
     """All numbers that the tasks come to, in a program made anew."""
     results = dpl.compile(text, "a.dpl").run(**options)
-    fitted, best = results["fitted"], results["best"]
-    return {"losses": fitted.losses, "best": best.after, "x": best.found["x"].value, "k": fitted.found["k"].value}
+    fitted, best = results["fitted"], results.get("best")
+    found = {"losses": fitted.losses, "k": fitted.found["k"].value}
+    return found | ({"best": best.after, "x": best.found["x"].value} if best else {})
 
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
@@ -63,22 +66,20 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
 def test_a_kept_program_does_what_the_traced_one_did_and_is_not_traced(keeping: Path, exports: list[str]):
     with pytest.MonkeyPatch.context() as without:
         without.setattr(kept.Keeping, "place", None)
-        plain = outcome()
-    first = outcome()
+        plain = outcome(TEXT + MORE)
+    first = outcome(TEXT + MORE)
     assert {"run", "begin", "all_lanes"} <= set(exports)
     exports.clear()
-    assert same(outcome(), first) and same(first, plain)
+    assert same(outcome(TEXT + MORE), first) and same(first, plain)
     assert exports == []
 
 
-@pytest.mark.parametrize(
-    "changed", [("k*x", "k*x*x"), ("batch 4", "batch 5"), ("steps 5", "steps 5; using adam(decay = linear)")]
-)
-def test_another_program_is_traced(changed: tuple[str, str], keeping: Path, exports: list[str]):
+def test_another_program_is_traced(keeping: Path, exports: list[str]):
     before = outcome()
-    exports.clear()
-    after = outcome(TEXT.replace(*changed))
-    assert "run" in exports and not np.array_equal(before["losses"], after["losses"])
+    for changed in (("k*x", "k*x*x"), ("batch 4", "batch 5"), ("steps 5", "steps 5; using adam(decay = linear)")):
+        exports.clear()
+        after = outcome(TEXT.replace(*changed))
+        assert "run" in exports and not np.array_equal(before["losses"], after["losses"])
 
 
 def test_other_numbers_are_no_other_program(keeping: Path, exports: list[str]):
@@ -88,15 +89,13 @@ def test_other_numbers_are_no_other_program(keeping: Path, exports: list[str]):
     assert exports == [] and not np.array_equal(before["losses"], after["losses"])
 
 
-@pytest.mark.parametrize(
-    "spoil", [lambda data: data[: len(data) // 2], lambda data: b"\x00garbage" * 50, lambda _: b""]
-)
-def test_what_is_not_whole_is_made_anew(spoil, keeping: Path, exports: list[str]):
+def test_what_is_not_whole_is_made_anew(keeping: Path, exports: list[str]):
+    spoil = [lambda data: data[: len(data) // 2], lambda data: b"\x00garbage" * 50, lambda data: b""]
     before = outcome()
     files = [path for path in keeping.rglob("*") if path.is_file() and path.parent.name in (kept.KIND, "modules")]
     whole = {path: path.read_bytes() for path in files}
-    for path in files:
-        path.write_bytes(spoil(path.read_bytes()))
+    for n, path in enumerate(files):
+        path.write_bytes(spoil[n % 3](path.read_bytes()))
     exports.clear()
     assert same(outcome(), before) and "run" in exports
     exports.clear()
@@ -172,7 +171,7 @@ def test_processes_share_what_is_kept_and_heal_what_is_spoilt(tmp_path: Path):
         path.write_bytes(path.read_bytes()[: sizes[path] // 2] if n % 2 else b"garbage")
     again, sympy = numbers(process(home, file))
     assert again == first and not sympy
-    assert {path: path.stat().st_size for path in compiled} == sizes
+    assert all(warm._whole(path) for path in compiled)
 
 
 def test_a_changed_import_is_seen(tmp_path: Path, keeping: Path):
@@ -224,10 +223,10 @@ def test_a_step_that_is_set_does_what_one_in_the_text_does(step: float):
     np.testing.assert_allclose(runs[1]["x"], runs[0]["x"], rtol=1e-13)
 
 
-def test_a_thousand_steps_within_a_quarter_of_each_other_are_one_trace():
+def test_a_thousand_steps_of_like_number_are_one_trace():
     program = decay("rk4(0.1 [s])")
     scenario = program.scenarios["Decay"]
-    for step in np.linspace(0.0101, 0.0118, 1000):
+    for step in np.linspace(0.0105, 0.0124, 1000):  # 96 to 81 steps
         scenario.evaluate({"k": step * 100}, numbers={"using.step": step})
     assert scenario.traces == {"measures": 1}
 
@@ -262,7 +261,7 @@ def test_tasks_take_the_solvers_numbers_as_settings(tmp_path: Path, capsys: pyte
     assert main([*arguments, "Decay.using.step = 0.5"]) == 0
     coarse = json.loads(capsys.readouterr().out)["tasks"][0]
     assert fine["measures"] != coarse["measures"]
-    assert main([*arguments, "using.step = 1 [m]"]) == 2 and "dimension" in capsys.readouterr().out
+    assert main([*arguments, "using.step = 1 [m]"]) == 2 and "is s" in capsys.readouterr().out
     assert main([*arguments, "using.rtol = 1e-3"]) == 2 and "using.step" in capsys.readouterr().err
 
 
@@ -274,7 +273,8 @@ import sys, json, zipfile, jax
 jax.config.update("jax_enable_x64", True)
 archive = zipfile.ZipFile(sys.argv[1])
 told = json.loads(archive.read("header.json"))["scenarios"]["Decay"]
-arguments = [leaf["value"][0] if leaf["value"][0] != "nan" else float("nan") for a in told["arguments"] for leaf in a["leaves"]]
+arguments = sorted(told["arguments"], key=lambda argument: argument["name"])
+arguments = [float(leaf["value"][0]) for argument in arguments for leaf in argument["leaves"]]
 print(jax.export.deserialize(bytearray(archive.read("Decay/measures"))).call(*map(jax.numpy.asarray, arguments)))
 """
 

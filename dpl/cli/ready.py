@@ -42,6 +42,7 @@ def ready(arguments: argparse.Namespace) -> Ready:
         return _resumed(arguments)
     earlier = runs.find(arguments.start) if arguments.start is not None else None
     program, settings = compiled(arguments.file, arguments.set, arguments.seed or 0)
+    program.dtype = "float32" if arguments.float32 else "float64"
 
     from dpl.results.record import Asked
     from dpl.tasks.run import order
@@ -56,6 +57,7 @@ def ready(arguments: argparse.Namespace) -> Ready:
         form=arguments.format,
         network_seed=arguments.seed or 0,
         started_from=str(earlier.path) if earlier else None,
+        dtype=program.dtype,
         case=str(arguments.case) if arguments.case else None,
         command=("dpl", *arguments.line),
     )
@@ -109,6 +111,7 @@ def _resumed(arguments: argparse.Namespace) -> Ready:
     except (KeyError, TypeError):
         raise ValueError(f"{entry.path / SETTINGS} does not say what was asked for: start anew") from None
     program, _ = compiled(arguments.file, [], asked.network_seed)
+    program.dtype = asked.dtype
     if described.get("source") != params.source_hash(program):
         raise ValueError(
             f"{arguments.file} has changed since {entry.path} began, so that run cannot go on: "
@@ -123,7 +126,7 @@ def _resumed(arguments: argparse.Namespace) -> Ready:
 
 def _nothing_new(arguments: argparse.Namespace) -> None:
     given = {"tasks": arguments.tasks, "--set": arguments.set, "--seed": arguments.seed is not None}
-    given |= {"--out": arguments.out, "--no-save": not arguments.save}
+    given |= {"--out": arguments.out, "--no-save": not arguments.save, "--float32": arguments.float32}
     if said := [name for name, value in given.items() if value]:
         raise ValueError(f"a run that goes on does what it was asked at first: leave out {', '.join(said)}")
 

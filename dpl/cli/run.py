@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dpl.results.folder import Folder
     from dpl.results.record import Record
     from dpl.results.table import Block
+    from dpl.tasks.precision import Precision
     from dpl.tasks.run import AnyResult
 
 FORMATS = ("csv", "parquet", "netcdf")
@@ -42,6 +43,7 @@ def add(commands: Any) -> None:
         help="give a parameter, given or start another value: --set 'pendulum.m=2 [kg]'",
     )
     parser.add_argument("--seed", type=_seed, metavar="N", help="rules over the seeds of the file")
+    parser.add_argument("--float32", action="store_true", help="compute runs in 32 bits, and say how far that is off")
     parser.add_argument("--quiet", action="store_true", help="no progress, no chosen defaults")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     begin = parser.add_mutually_exclusive_group()
@@ -119,6 +121,7 @@ class _Run:
         self.program: Program = prepared.program
         self.silent = bool(arguments.quiet or arguments.json)
         self.record: Record | None = None
+        self.precision: dict[str, Precision] = {}
         if folder is not None:
             self.record = Record(folder, self.program, prepared.asked, self.program.sources)
             folder.log(f"$ {shlex.join(['dpl', *arguments.line])}")
@@ -144,6 +147,7 @@ class _Run:
         except KeyboardInterrupt:  # while compiling: there is nothing of this task to keep
             interrupted = True
             self._say("interrupted")
+        self.precision = self._precision(results) if self.program.dtype == "float32" and not failure else {}
         saved = self._saved()
         if self.arguments.json:
             self._document(results, failure, interrupted)
@@ -166,6 +170,14 @@ class _Run:
             result
             for result in run_tasks(self.program, asked.tasks, seed=asked.seed, settings=asked.settings, progress=shown)
         )
+
+    def _precision(self, results: list[AnyResult]) -> dict[str, Precision]:
+        """What computing in 32 bits costs, in the scenarios that tasks used."""
+        used = dict.fromkeys(result.scenario for result in results if result.scenario)
+        found = self.program.precision(*used) if used else {}
+        if not self.arguments.json:
+            self._show([str(one) for one in found.values()])
+        return found
 
     # -- what is shown
 
@@ -229,6 +241,7 @@ class _Run:
         write_json(
             document
             | more
+            | ({"float32": {n: vars(one) for n, one in self.precision.items()}} if self.precision else {})
             | {"diagnostics": as_json(self.program.warnings)}
             | ({"status": "interrupted"} if interrupted else {})
         )

@@ -55,6 +55,7 @@ class Asked:
     case: str | None = None
     """The file of the one run that is repeated in place of the tasks"""
     command: tuple[str, ...] = ()
+    dtype: str = "float64"
 
 
 def asked(document: Mapping[str, Any]) -> Asked:

@@ -50,6 +50,7 @@ def scenario(one: Scenario) -> list[Block]:
     lines = list(one.spec.defaults)
     if one.spec.run is not None:
         lines.append(f"solver {one.method.name} ({one.explanation})")
+        lines += [one.passes] if one.passes else []
     return [f"{one.spec.name}: {'; '.join(lines)}"] if lines else []
 
 

@@ -1,7 +1,7 @@
 """Compiled programs as files of their own: what `dpl emit --compiled` writes and `dpl.load_compiled` reads.
 
-A zip of `header.json` and one serialised function of `jax.export` for each thing that a scenario can do. Nothing of DPL is
-traced or compiled to call them; no pickles.
+A zip of `header.json` and one serialised function of `jax.export` for each thing that a scenario can do. To call them
+nothing of DPL is traced or compiled. No pickles.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def _functions(
     found: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {"simulate": (simulate, (values,))}
     if scenario.spec.measures:
         found |= {"measures": (measures, (values,)), "gradient": (gradient, (values,))}
-    if spec.run is None or spec.clocks or not spec.states:
+    if spec.run is None or spec.clocks or not spec.states or spec.start is None:
         return found
     modes = {f"rhs {m.name}" if m.name else "rhs": m for m in spec.modes} or {"rhs": spec}
     start = spec.start(spec.fixed(inward(values)) if not spec.modes else spec.modes[0].fixed(inward(values)))
@@ -203,7 +203,7 @@ def load(path: str | os.PathLike[str]) -> Compiled:
     """The functions of a compiled program.
 
     Raises:
-        ValueError: the file is none of `dpl emit --compiled`, is not whole, or is of a version that this one cannot read.
+        ValueError: the file is none of `dpl emit --compiled`, is not whole, or of a version that this one cannot read.
         OSError: there is no such file.
     """
     data, where = Path(path).read_bytes(), os.fspath(path)
@@ -262,7 +262,7 @@ class CompiledScenario:
         return self.call("measures", values)
 
     def gradient(self, values: Mapping[str, Any] | None = None) -> dict[str, dict[str, Any]]:
-        """Of each loss (of each metric, where there is no loss) the derivative to every param, given, start and network."""
+        """Of each loss (of each metric, without losses) the derivative to every param, given, start and network."""
         return self.call("gradient", values)
 
     def rhs(

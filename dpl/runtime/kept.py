@@ -22,6 +22,7 @@ import numpy as np
 from jax.core import Tracer
 
 from dpl import cache as files
+from dpl.runtime import memory
 
 KIND = "programs"
 TRACING = ("jax", "jaxlib", "optax", "diffrax", "equinox", "lineax", "optimistix")
@@ -161,6 +162,8 @@ def _named_tuple(module: str, name: str) -> Any:
 class Program:
     """`jit(function)` of positional arguments; where programs are kept, one that was traced before is read back.
 
+    It is compiled, and its memory looked at, before anything of it runs.
+
     Args:
         function: pure; of trees of arrays.
         of: what shapes it besides the types of its arguments, for `named`.
@@ -171,25 +174,46 @@ class Program:
     def __init__(self, function: Callable[..., Any], of: Any, jit: Callable[..., Any], donated: bool = False):
         self._function, self._of, self._jit, self._donated = function, of, jit, donated
         self._plain = jit(function, donate_argnums=0) if donated else jit(function)
-        self._made: dict[Any, Callable[[Sequence[Any]], Any] | None] = {}
+        self._made: dict[Any, Callable[[Sequence[Any]], Any]] = {}
+        self.needed = 0
+        """What the latest one takes of memory [byte]"""
 
     def __call__(self, *arguments: Any) -> Any:
-        if Keeping.place is None:
-            return self._plain(*arguments)
+        """What the function returns.
+
+        Raises:
+            MemoryNeeded: it takes more memory than there is.
+        """
         leaves, tree = jax.tree.flatten(arguments)
-        if any(isinstance(leaf, Tracer) for leaf in leaves) or _spread(leaves):
+        if any(isinstance(leaf, Tracer) for leaf in leaves):
             return self._plain(*arguments)
         form = tree, tuple(_type(leaf) for leaf in leaves)
         if form not in self._made:
-            given = len(jax.tree.leaves(arguments[0])) if self._donated else 0
-            self._made[form] = self._program(Keeping.place, leaves, tree, form, given)
-        call = self._made[form]
-        return self._plain(*arguments) if call is None else call(leaves)
+            self._made[form] = self._program(arguments, leaves, tree, form)
+        return self._made[form](leaves)
 
-    def _program(
-        self, place: Path, leaves: Sequence[Any], tree: Any, form: Any, given: int
-    ) -> Callable[[Sequence[Any]], Any] | None:
-        """What takes the leaves and returns the result; None where it cannot be kept."""
+    def _program(self, arguments: Any, leaves: Sequence[Any], tree: Any, form: Any) -> Callable[[Sequence[Any]], Any]:
+        """What takes the leaves and returns the result."""
+        kept = (
+            None if Keeping.place is None or jax.device_count() > 1 else self._kept(Keeping.place, leaves, tree, form)
+        )
+        if kept is None:
+            compiled = self._plain.lower(*arguments).compile()
+            self.needed = memory.check(self._function.__name__, compiled)
+            return lambda leaves: compiled(*jax.tree.unflatten(tree, leaves))
+        program, structure = kept
+
+        def call(*leaves: Any) -> Any:
+            return program.call(*leaves)
+
+        call.__name__ = self._function.__name__
+        given = len(jax.tree.leaves(arguments[0])) if self._donated else 0
+        compiled = self._jit(call, donate_argnums=tuple(range(given))).lower(*leaves).compile()
+        self.needed = memory.check(self._function.__name__, compiled)
+        return lambda leaves: decoded(structure, compiled(*leaves))
+
+    def _kept(self, place: Path, leaves: Sequence[Any], tree: Any, form: Any) -> tuple[Any, Any] | None:
+        """The traced program, of leaves, and the structure of its results; None where it cannot be kept."""
         try:
             name = f"{self._function.__qualname__} {named(self._of)}"
             path = place / files.key(name, str(form), _surroundings())
@@ -199,24 +223,13 @@ class Program:
                 _write(path, *kept)
         except Exception:  # whatever it is: traced in the ordinary way it is told, or does no harm
             return None
-        program, structure = kept
-
-        def call(*leaves: Any) -> Any:
-            return program.call(*leaves)
-
-        call.__name__ = self._function.__name__
-        compiled = self._jit(call, donate_argnums=tuple(range(given)))
-        return lambda leaves: decoded(structure, compiled(*leaves))
+        return kept
 
 
 def _type(leaf: Any) -> tuple[Any, ...]:
     kind = jax.typeof(leaf)
-    return kind.shape, str(kind.dtype), bool(getattr(kind, "weak_type", False))
-
-
-def _spread(leaves: Sequence[Any]) -> bool:
-    """Whether any of them lies on several devices."""
-    return any(isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 for leaf in leaves)
+    place = len(leaf.sharding.device_set) if isinstance(leaf, jax.Array) else 1
+    return kind.shape, str(kind.dtype), bool(getattr(kind, "weak_type", False)), place
 
 
 def _exported(function: Callable[..., Any], leaves: Sequence[Any], tree: Any) -> tuple[Any, Any]:

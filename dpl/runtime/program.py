@@ -58,6 +58,8 @@ class Program:
         self.module = module
         self.name, self.doc, self.source, self.seed = module.name, module.doc, source, seed
         self.namespace: Mapping[str, Any] = namespace or {}
+        self.dtype: str = "float64"
+        """In which runs are computed: `float64`, or `float32` on request. Optimisers and results are in 64 bits always."""
         self.tasks: dict[str, Task] = {task.name: task for task in module.tasks}
         self.values: dict[str, Any] = {}
         self._owners: dict[str, Param | Network] = {}
@@ -241,7 +243,15 @@ class Scenario:
         `honest`.
         """
         self.method  # noqa: B018  chosen here, outside any trace
-        return self._measures(_strong(values), mode=mode, company=_company(jax.tree.leaves(values)))
+        return self.measured_in(self.program.dtype, values, mode)
+
+    def measured_in(self, dtype: str, values: Values, mode: Mode = "reverse") -> tuple[dict[str, Array], Array]:
+        """The same, computed in 64 or in 32 bits, whatever the program's own; results have the type of the values."""
+        company = _company(jax.tree.leaves(values))
+        if dtype == "float64":
+            return self._measures(_strong(values), mode=mode, company=company)
+        results, status = self._measures(_strong(_narrow(values)), mode=mode, company=company)
+        return {name: _wide(value) for name, value in results.items()}, status
 
     def _trace_measures(self, values: Values, mode: Mode, company: Company) -> tuple[dict[str, Array], Array]:
         self.traces["measures"] += 1
@@ -264,7 +274,7 @@ class Scenario:
         return self._alone(_strong(values)) if kept.Keeping.place else self.measures_si(values)
 
     def _trace_alone(self, values: Values) -> tuple[dict[str, Array], Array]:
-        return self._measures(values, mode="reverse", company="alone")
+        return self.measured_in(self.program.dtype, values)
 
     def identity(self) -> str:
         """What shapes the programs of this scenario, as text.
@@ -275,7 +285,7 @@ class Scenario:
         if not self.program.source:
             raise kept.Unnamed(self.name)
         digest = hashlib.sha256(self.program.source.encode()).hexdigest()
-        return f"{digest} {self.name} {kept.named(self.method)}"
+        return f"{digest} {self.name} {self.program.dtype} {kept.named(self.method)}"
 
     @property
     def events(self) -> bool:
@@ -293,6 +303,13 @@ class Scenario:
     def explanation(self) -> str:
         """Why this solver."""
         return self._method()[1]
+
+    @property
+    def passes(self) -> str:
+        """In words, how the gradient of a long run is found in little memory; empty of others."""
+        if self.spec.run is None or self.events or self.method.name not in solve.FIXED:
+            return ""
+        return solve.passes(solve.plan(self.spec, self.method))
 
     def _method(self) -> tuple[Method, str]:
         if self._chosen is None:
@@ -351,7 +368,9 @@ class Scenario:
 
             def traced(values: Values) -> Any:
                 self.traces["trajectory"] += 1
-                return trajectory.trajectory(self.spec, self.method, times, values)
+                narrow = values if self.program.dtype == "float64" else _narrow(values)
+                rows, *more = trajectory.trajectory(self.spec, self.method, times, narrow)
+                return {name: _wide(row) for name, row in rows.items()}, *more
 
             self._trajectories[points] = compiling.jit(traced, self.events, (self, points))
         return self._trajectories[points]
@@ -428,6 +447,20 @@ def _strong(values: Values) -> dict[str, Any]:
         return jnp.asarray(leaf, jnp.result_type(leaf))
 
     return {name: jax.tree.map(strong, value) for name, value in values.items()}
+
+
+def _narrow(values: Values) -> dict[str, Any]:
+    """Values in 32 bits; counts and keys stay as they are."""
+
+    def narrow(leaf: Any) -> Any:
+        smooth = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+        return jnp.asarray(leaf, jnp.float32) if smooth and np.size(leaf) else leaf
+
+    return {name: value if name == using.STEP else jax.tree.map(narrow, value) for name, value in values.items()}
+
+
+def _wide(value: Any) -> Any:
+    return value.astype(float) if value.dtype == jnp.float32 else value
 
 
 def _outward(d: Param | Network | Given | Start | Measure, value: Any) -> Any:

@@ -44,6 +44,9 @@ on its way: what no event has set yet is 0, and what does not change has no grad
 LARGE = 150
 """Operations of a right-hand side from which Runge-Kutta stages share one copy of it"""
 
+LONG = 4096
+"""Steps from which the gradient of a run with fixed steps stores not every state"""
+
 SIMPLE = {"alone": 20, "batch": 50, "unknown": 0}
 """Operations of a right-hand side up to which a run keeps each state for itself"""
 
@@ -288,7 +291,34 @@ def _repeat(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, count: int)
     if count == 1:
         carry, series = body(carry, 0)
         return carry, jax.tree.map(lambda a: a[None], series)
-    return lax.scan(body, carry, jnp.arange(count, dtype=jnp.int32))
+    return checkpointed(body, carry, jnp.arange(count, dtype=jnp.int32))
+
+
+def checkpointed(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, rows: Any) -> tuple[Any, Any]:
+    """`lax.scan(body, carry, rows)`; a long one is cut, so that its gradient stores about 2 √n carries and not n.
+
+    The gradient of a part computes it again from its beginning: one more pass forward (Griewank and Walther 2008,
+    Evaluating Derivatives, chapter 12, with two levels).
+    """
+    count = jax.tree.leaves(rows)[0].shape[0]
+    if count < LONG:
+        return lax.scan(body, carry, rows)
+    parts, length = cut(count)
+    whole = jax.tree.map(lambda a: a[: parts * length].reshape((parts, length, *a.shape[1:])), rows)
+    part = jax.checkpoint(lambda carry, rows: lax.scan(body, carry, rows), prevent_cse=False)
+    carry, series = lax.scan(part, carry, whole)
+    series = jax.tree.map(lambda a: a.reshape((-1, *a.shape[2:])), series)
+    if parts * length == count:
+        return carry, series
+    carry, rest = part(carry, jax.tree.map(lambda a: a[parts * length :], rows))
+    return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), series, rest)
+
+
+def cut(count: int) -> tuple[int, int]:
+    """How many parts, of how many steps each: about √n, without a rest where a divisor is near."""
+    root = math.isqrt(count)
+    divisor = next((n for n in range(root, root // 2, -1) if count % n == 0), root)
+    return count // divisor, divisor
 
 
 def _solution(
@@ -426,7 +456,7 @@ def _masked_span(p: Problem, method: Method, plan: Plan) -> Callable[..., tuple[
             return new, None if record is None else record(p.point(now, y, s))
 
         rows = jnp.arange(steps, dtype=jnp.int32), begins[:-1], begins[1:]
-        y, series = lax.scan(jax.checkpoint(step, prevent_cse=False), y, rows)
+        y, series = checkpointed(jax.checkpoint(step, prevent_cse=False), y, rows)
         return y, jnp.asarray(OK, jnp.int32), series
 
     return span
@@ -542,3 +572,12 @@ def plan(scenario: Scenario, method: Method, points: int | None = None) -> Plan:
         return plans.adaptive(run, points or 1)
     known = ", ".join((*FIXED, *ADAPTIVE))
     raise ValueError(f"there is no method `{method.name}`; there are {known}")
+
+
+def passes(plan: Plan) -> str:
+    """In words, what the gradient of a long run with fixed steps stores; empty of a short one."""
+    count = max(plan.intervals, plan.steps)
+    if count < LONG:
+        return ""
+    parts, length = cut(count)
+    return f"of its {count:_} steps a gradient stores {parts:_} and computes {length:_} again from each"

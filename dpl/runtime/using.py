@@ -1,7 +1,7 @@
 """The numbers of a solver that a user may change: its step or its tolerances, among the values of a run.
 
 They are arguments of the compiled program. Tolerances always are. A step other than the text's makes another program,
-of steps that are masked up to a number that many steps share: a thousand steps within a quarter of each other are one.
+of steps that are masked up to a number that many steps share: a thousand steps of like number are one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIXED = ("euler", "semi_implicit", "midpoint", "rk4")
 ADAPTIVE = ("tsit5", "dopri5", "dopri8", "kvaerno5")
 TOLERANCES = ("rtol", "atol")
 QUARTERS = 4
-"""Numbers of steps that share a program lie within this part of a doubling"""
+"""Room is made for 4 numbers of steps in each doubling: 64, 80, 96, 112, 128, …"""
 MOST = 10_000_000
 """Steps between two ticks at the most"""
 

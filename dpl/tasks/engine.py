@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import compiling
+from dpl.runtime import compiling, devices
 from dpl.tasks.keeper import Keeper, State
 from dpl.tasks.result import Progress, Quantity, Seconds, number
 
@@ -162,7 +162,7 @@ class Loop:
         began = perf_counter()
         self.iteration, self.constants, self.steps = iteration, jax.device_put(constants), steps
         self.programs = compiled(iteration)
-        self.carry = self.programs.begin(starts, self.constants)
+        self.carry = devices.everywhere(self.programs.begin(starts, self.constants))
         self.step, self.count = 0, 1
         self.parts: list[np.ndarray] = []
         self.all_ended = steps == 0
@@ -244,7 +244,7 @@ class Loop:
         """Goes on from a kept state."""
         leaves, tree = jax.tree.flatten(self.carry)
         kept = [jnp.asarray(state[f"carry/{i}"]) for i in range(len(leaves))]
-        self.carry = jax.tree.unflatten(tree, kept)
+        self.carry = devices.everywhere(jax.tree.unflatten(tree, kept))
         self.parts, self.step = [np.array(state["losses"])], int(state["step"])
         self.all_ended = bool(state["ended"])
         self.seconds = Seconds(*(float(s) for s in state["seconds"]))

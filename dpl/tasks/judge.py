@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import compiling
+from dpl.runtime import compiling, devices
 from dpl.runtime.program import Scenario
 from dpl.runtime.spec import Comparison, Objective
 from dpl.tasks.comparison import holds
@@ -51,7 +51,7 @@ def _judged(standard: Standard) -> Callable[..., tuple[Any, Any]]:
         return -value if standard.objective.maximize else value, tuple(jnp.asarray(x, float) for x in operands)
 
     def all_lanes(theta: Any, base: Any, seed: Any) -> tuple[Any, Any]:
-        indices = jnp.arange(standard.runs)
+        indices = devices.spread(jnp.arange(standard.runs))
         givens = drawn(standard.scenario, standard.pinned, seed, indices)
         return jax.lax.map(lambda lane: one(lane, base, givens, indices), theta)
 

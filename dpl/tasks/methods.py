@@ -352,6 +352,11 @@ MANY = 2_000
 """So many numbers are too many for a least-squares method that nobody asked for"""
 
 
+def mode_of(method: Method, size: int, runs: int) -> str:
+    """Which derivatives a method takes of so many numbers; least squares have a residual for each run at least."""
+    return "forward" if size <= max(FEW, runs if isinstance(method, LeastSquares) else 0) else "reverse"
+
+
 def choose(asked: Asked, squares: bool, constrained: bool, size: int) -> Chosen:
     """The method that `using` names, else least squares where the objective is a sum of squares, else L-BFGS.
 

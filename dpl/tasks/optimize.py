@@ -109,6 +109,8 @@ def minimised(ready: Setup, task: Task, context: Context, seed: int, separate: b
     size = sum(leaf[0].size for leaf in jax.tree.leaves(starts)) // (samples if separate else 1)
     chosen = methods.choose(task.method, task.objective.residuals is not None, bool(task.constraints), size)
     plan = Plan(samples, count, _steps(task, chosen), separate)
+    mode = methods.mode_of(chosen.method, size, plan.runs)
+    defaults += (f"derivatives {mode}, of {size:_} number{'s' * (size > 1)}",)
     defaults += chosen.defaults if "steps" in task.counts else (*chosen.defaults, f"steps {plan.steps:_}")
     problem = Minimisation(
         ready.scenario,

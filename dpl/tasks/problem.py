@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
+from dpl.runtime import devices
 from dpl.runtime.program import Scenario
+from dpl.runtime.solve import ADAPTIVE, Mode
 from dpl.runtime.spec import Objective
 from dpl.tasks import anneal
 from dpl.tasks.optimisers import Rule
@@ -64,12 +67,25 @@ class Problem:
     lanes: int = 1
     pinned: frozenset[str] = frozenset()
 
-    def loss(self, theta: Any, base: Values, givens: Values, indices: Any) -> Any:
+    def loss(self, theta: Any, base: Values, givens: Values, indices: Any, mode: Mode = "reverse") -> Any:
         """The objective over some runs, to be minimised; NaN if one of them does not end well."""
         values = {**base, **inward(self.free, theta)}
-        results, _ = jax.vmap(lambda row, _: self.scenario.measures_si({**values, **row}))(givens, indices)
+        results, _ = jax.vmap(lambda row, _: self.scenario.measures_si({**values, **row}, mode))(givens, indices)
         value = self.objective.function(results)
         return -value if self.objective.maximize else value
+
+    def slope(self, theta: Any, base: Values, givens: Values, indices: Any) -> tuple[Any, Any]:
+        """The loss and its gradient, in the mode that suits how many numbers vary."""
+        if mode_of(theta, self.scenario) == "reverse":
+            return jax.value_and_grad(self.loss)(theta, base, givens, indices)
+        x, back = ravel_pytree(theta)
+
+        def valued(x: Any) -> tuple[Any, Any]:
+            loss = self.loss(back(x), base, givens, indices, "forward")
+            return loss, loss
+
+        gradient, loss = jax.jacfwd(valued, has_aux=True)(x)
+        return loss, back(gradient)
 
     # -- what the engine repeats
 
@@ -85,12 +101,12 @@ class Problem:
     def step(self, carry: Carry, constants: Constants, step: Any) -> tuple[Carry, Any]:
         constants = constants.at(step)
         order = self._order(carry.order, constants.seed, step)
-        indices = self.indices(order, step)
+        indices = devices.spread(self.indices(order, step))
         givens = drawn(self.scenario, self.pinned, constants.seed, indices)
         rate = self.rule.rate(constants.numbers, step, constants.steps)
 
         def one(theta: Any, memory: Any) -> Any:
-            loss, gradient = jax.value_and_grad(self.loss)(theta, constants.base, givens, indices)
+            loss, gradient = self.slope(theta, constants.base, givens, indices)
             return *self.rule.moved(constants.numbers, rate, theta, gradient, memory), loss
 
         theta, memory, loss = each_lane(self.lanes, one)(carry.theta, carry.memory)
@@ -127,6 +143,20 @@ class Problem:
     def met(self, seed: int, step: int) -> Any:
         """The indices [batch] of the runs that a step met, for a look back."""
         return self.indices(self.shuffled(seed, step // self.epoch), step)
+
+
+FEW, FEW_STEPS = 8, 2
+"""So many numbers are differentiated forward where the solver chooses its steps, and where they are prescribed"""
+
+
+def mode_of(theta: Any, scenario: Scenario) -> Mode:
+    """Forward for few numbers, which costs one pass for each and stores nothing; else reverse.
+
+    Going back through prescribed steps costs about two passes, through an adaptive solver eight.
+    """
+    size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(theta))
+    adaptive = scenario.spec.run is not None and scenario.method.name in ADAPTIVE
+    return "forward" if size <= (FEW if adaptive else FEW_STEPS) else "reverse"
 
 
 def each_lane(lanes: int, one: Any) -> Any:

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import compiling, hybrid, noise
+from dpl.runtime import compiling, devices, hybrid, noise
+from dpl.runtime.memory import MemoryNeeded
 from dpl.runtime.program import Scenario, honest
 from dpl.tasks.result import Quantity, Sample, Seconds, declared
 
@@ -76,10 +77,9 @@ def evaluate(
 
     The seconds of the first batch count as compiling.
     """
-    batch = min(samples, BATCH)
     began = perf_counter()
     compiled = _evaluator(scenario, pinned)
-    parts: list[Any] = [jax.block_until_ready(compiled(base, seed, jnp.arange(batch)))]
+    parts, batch = _first(lambda batch: compiled(base, seed, jnp.arange(batch)), min(samples, BATCH))
     first = perf_counter()
     for done in range(batch, samples, batch):
         told(done)
@@ -88,9 +88,21 @@ def evaluate(
     return Evaluated(givens, results, status, Seconds(first - began, perf_counter() - first))
 
 
+def _first(runs: Callable[[int], Any], batch: int) -> tuple[list[Any], int]:
+    """What the first batch measures, of so many runs as memory has room for; and how many these are."""
+    while True:
+        try:
+            return [jax.block_until_ready(runs(batch))], batch
+        except MemoryNeeded as error:
+            if batch == 1:
+                raise
+            batch = max(1, min(batch // 2, batch * error.free // (2 * error.needed)))
+
+
 @lru_cache(maxsize=16)
 def _evaluator(scenario: Scenario, pinned: frozenset[str]) -> Callable[..., Any]:
     def run(base: Mapping[str, Any], seed: Any, indices: Any) -> tuple[Any, Any, Any]:
+        indices = devices.spread(indices)
         givens = drawn(scenario, pinned, seed, indices)
         results, status = jax.vmap(lambda row, _: scenario.measures_si({**base, **row}))(givens, indices)
         return givens, jax.vmap(honest)(results, status), status

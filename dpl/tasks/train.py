@@ -9,16 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 
-from dpl.runtime import using
+from dpl.runtime import devices, using
 from dpl.runtime.program import Program
 from dpl.runtime.spec import Objective, Task
 from dpl.tasks import anneal, engine, judge, optimisers, vary, windows
 from dpl.tasks.context import Context, Setup, setup
 from dpl.tasks.failure import explain
 from dpl.tasks.judge import Judge
-from dpl.tasks.problem import Constants, Problem
+from dpl.tasks.problem import Constants, Problem, mode_of
 from dpl.tasks.result import Quantity, Result, number
 from dpl.tasks.sampling import varying
 from dpl.tasks.simulate import pictured
@@ -98,8 +99,18 @@ def train(program: Program, task: Task, context: Context) -> Trained:
     if task.window is not None:
         critic = task.window.critic
         program.values[program.register(ready.scenario.name, critic)] = watch.best.values[critic.name]
-    found = _result(task, ready, task.objective, loop, watch, plan, chosen + plan.defaults, interrupted)
+    defaults = chosen + plan.defaults + _scale(problem, starts, task)
+    found = _result(task, ready, task.objective, loop, watch, plan, defaults, interrupted)
     return replace(found, notes=(*anneal.notes(ready, led), *found.notes))
+
+
+def _scale(problem: Problem, starts: Any, task: Task) -> tuple[str, ...]:
+    """In words, which derivatives are taken, and what shares the work."""
+    one = {f.name: jax.tree.map(lambda leaf: leaf[0], starts[f.name]) for f in problem.free}
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(one))
+    mode = "reverse" if task.window else mode_of(one, problem.scenario)
+    devices_said = devices.shared(problem.batch)
+    return (f"derivatives {mode}, of {size:_} number{'s' * (size > 1)}", *([devices_said] if devices_said else []))
 
 
 def _result(
