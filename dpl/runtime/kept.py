@@ -214,6 +214,8 @@ class Program:
 
     def _kept(self, place: Path, leaves: Sequence[Any], tree: Any, form: Any) -> tuple[Any, Any] | None:
         """The traced program, of leaves, and the structure of its results; None where it cannot be kept."""
+        if find_spec("flatbuffers") is None:
+            return None
         try:
             name = f"{self._function.__qualname__} {named(self._of)}"
             path = place / files.key(name, str(form), _surroundings())

@@ -59,7 +59,7 @@ class Program:
         self.name, self.doc, self.source, self.seed = module.name, module.doc, source, seed
         self.namespace: Mapping[str, Any] = namespace or {}
         self.dtype: str = "float64"
-        """In which runs are computed: `float64`, or `float32` on request. Optimisers and results are in 64 bits always."""
+        """In which runs are computed: `float64`, or `float32` on request. Optimisers and results are in 64 bits."""
         self.tasks: dict[str, Task] = {task.name: task for task in module.tasks}
         self.values: dict[str, Any] = {}
         self._owners: dict[str, Param | Network] = {}
