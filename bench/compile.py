@@ -22,7 +22,9 @@ INPUTS = {
     "GymnasiumPendulum": "u = 0 [N*m]",
     "MassSpringDamper": "force = 0 [N]",
     "PID": "kp = 1, error = 1",
+    "Drone": "thrust = 5 [N]",
     "Pendulum": "u = 0 [N*m]",
+    "Trebuchet": "wind = 0 [m/s], release = 45 [deg], weight = 200 [lb]",
 }
 """What the inputs of library models are set to"""
 COMPILE = """

@@ -81,7 +81,8 @@ def test_system():
 
 def test_ir_counts_operations():
     text = shown("ir", "scenario S { param a = 1; metric x = sin(a)*cos(a); metric y = sin(a)*cos(a) + 1 }")
-    assert "results: 63 operations, 32 after simplification" in text
+    assert "results: 51 operations, 20 after simplification" in text
+    assert text.endswith("in all: 51 operations, 20 after simplification")
 
 
 def test_latex():

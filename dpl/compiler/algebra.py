@@ -7,12 +7,15 @@ reaches SymPy: only its constructors do.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from dpl.language.builtins import FUNCTIONS
 
+os.environ.setdefault("SYMPY_CACHE_SIZE", "20000")  # of each function; the usual 1,000 are soon used up
 sp: Any = importlib.import_module("sympy")
 
 Expr = Any
@@ -105,7 +108,14 @@ def number(value: Fraction | float) -> Expr:
 
 def free(exprs: Iterable[Expr]) -> set[Symbol]:
     """The symbols in some expressions."""
-    return {s for e in exprs for s in e.free_symbols}
+    return {s for e in exprs for s in symbols_in(e)}
+
+
+@lru_cache(maxsize=100_000)
+def symbols_in(expr: Expr) -> frozenset[Symbol]:
+    """The symbols in an expression; SymPy would look for them anew each time."""
+    inner: list[frozenset[Symbol]] = [symbols_in(a) for a in expr.args]
+    return frozenset[Symbol]().union(*inner) if inner else frozenset[Symbol](expr.free_symbols)
 
 
 def by_name(symbols: Iterable[Symbol]) -> list[Symbol]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 
-from dpl.compiler.algebra import ZERO, Expr, Sizes, Symbol, number, sp, weights_of
+from dpl.compiler.algebra import ZERO, Expr, Sizes, Symbol, number, sp, symbols_in, weights_of
 from dpl.compiler.fourier import Fourier
 from dpl.compiler.motion import differentiated
-from dpl.compiler.simplify import distinct_cost
+from dpl.compiler.operations import distinct_cost
 from dpl.compiler.symbolic import MOST_NODES, Translator
 from dpl.compiler.trigonometry import unfolded
 from dpl.language import syntax
@@ -59,7 +59,7 @@ class Coordinates:
                 self._fixed[expr] = self._is_fixed(expr)
             return self._fixed[expr]
         if expr not in self._fixed:
-            self._fixed[expr] = all(map(self.fixed, expr.free_symbols))
+            self._fixed[expr] = all(map(self.fixed, symbols_in(expr)))
         return self._fixed[expr]
 
     def _is_fixed(self, found: Symbol) -> bool:
@@ -91,7 +91,7 @@ class Coordinates:
         return self._expanded[found]
 
     def _depends(self, expr: Expr) -> bool:
-        return any(s in self.orders for s in expr.free_symbols)
+        return any(s in self.orders for s in symbols_in(expr))
 
     def _definition(self, found: Symbol, at: syntax.Expr) -> Expr | None:
         """What a moving name equals; None for states, and for what is set from outside or held by a clock."""
@@ -129,7 +129,7 @@ class Coordinates:
         return differentiated(expr, rate, at)
 
     def cost(self, exprs: Iterable[Expr]) -> int:
-        return distinct_cost(unfolded(list(exprs)), self.fixed)
+        return distinct_cost(unfolded(list(exprs), self.fixed), self.fixed)
 
     def canonical(self, expr: Expr) -> Expr:
         """The terms that hold sines and cosines in canonical form, the others as they are."""

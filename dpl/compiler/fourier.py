@@ -160,10 +160,11 @@ class Fourier:
         common, reduced = _common(terms)
         first = reduced[min(reduced)]
         unit = min(map(abs, reduced.values())) * (1 if first > 0 else -1)
-        units = {p: f / unit for p, f in reduced.items()}
-        root = _root(units)
-        inner = self._sum_of(units) if root is None else sp.Pow(self._sum_of(root), 2)
-        return unit, self._monomial(common) * inner
+        for signed in (unit, -unit):
+            root = _root({p: f / signed for p, f in reduced.items()})
+            if root is not None:
+                return signed, self._monomial(common) * self._sum_of(root) ** 2
+        return unit, self._monomial(common) * self._sum_of({p: f / unit for p, f in reduced.items()})
 
     def _sum_of(self, terms: dict[Powers, Fraction]) -> Expr:
         return sp.Add(*(_number(f) * self._monomial(p) for p, f in terms.items()))

@@ -13,7 +13,7 @@ from dpl.compiler.drawing import show_svg
 from dpl.compiler.equations import CausalSystem
 from dpl.compiler.lower import Lowered
 from dpl.compiler.notation import Notation, latex, latex_name, statement_lines
-from dpl.compiler.simplify import operations
+from dpl.compiler.operations import operations
 from dpl.compiler.structure import Relation
 from dpl.language import modes, syntax
 from dpl.language.model import CheckedModel, During, Event, NetworkUse, PortType, System, Variable
@@ -230,11 +230,15 @@ def show_ir(scenarios: Iterable[Lowered]) -> str:
 def _lowered(lowered: Lowered) -> list[str]:
     text = Notation().text
     lines: list[str] = []
+    before = after = 0
     for name, function, raw in lowered.all_functions():
-        counts = f"{operations(raw)} operations, {operations(function)} after simplification"
+        one, other = operations(raw), operations(function)
+        before, after = before + one, after + other
+        counts = f"{one} operations, {other} after simplification"
         body = [line for s in function.body for line in statement_lines(s)]
         body += [f"return {', '.join(map(text, ir.leaves(function.returns)))}".rstrip()]
         lines += [f"{name}: {counts}", *_indented(body)]
+    lines.append(f"in all: {before} operations, {after} after simplification")
     return [_heading(lowered.system.whole or lowered.system), *_indented(lines)]
 
 

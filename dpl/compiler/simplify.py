@@ -7,60 +7,18 @@ nothing depends on hashes or on time, so equal input gives equal output.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
-from dpl.compiler import ir
-from dpl.compiler.algebra import CONDITIONS, Expr, Sizes, Symbol, function_name, network_path, sp, symbol
+from dpl.compiler import ir, powers
+from dpl.compiler.algebra import CONDITIONS, Expr, Sizes, Symbol, function_name, network_path, sp, symbol, symbols_in
+from dpl.compiler.operations import cost
 from dpl.compiler.trigonometry import unfolded
 
-_POWER, _DIVISION, _FUNCTION = 2, 4, 15
 MOST_FACTORED = 400
 """Nodes of an expression beyond which common factors are not looked for"""
 MOST_COMPARED = 4_000
 """Nodes of a function beyond which only equal subexpressions are shared, not common parts of sums and products"""
-
-
-def cost(exprs: Iterable[Expr]) -> int:
-    """Weighted operations of some expressions, each counted as written."""
-    total = 0
-    for expr in exprs:
-        for node in sp.preorder_traversal(expr):
-            if isinstance(node, sp.Add | sp.Mul):
-                total += len(node.args) - 1
-            elif isinstance(node, sp.Pow):
-                total += _power_cost(node)
-            elif isinstance(node, sp.Function):
-                total += _FUNCTION
-    return total
-
-
-def distinct_cost(exprs: Iterable[Expr], fixed: Callable[[Expr], bool]) -> int:
-    """Weighted operations of some expressions, each part counted once, and what is fixed during a run not at all."""
-    seen: set[Expr] = set()
-    waiting, total = list(exprs), 0
-    while waiting:
-        expr = waiting.pop()
-        if expr in seen or not expr.args or fixed(expr):
-            continue
-        seen.add(expr)
-        args = expr.args
-        if isinstance(expr, sp.Add | sp.Mul):
-            moving = [a for a in args if not fixed(a)]
-            signs = isinstance(expr, sp.Mul) and -1 in args
-            total += len(moving) - 1 + (len(moving) + signs < len(args))
-        else:
-            total += _power_cost(expr) if isinstance(expr, sp.Pow) else _FUNCTION
-        waiting += args
-    return total
-
-
-def _power_cost(expr: Expr) -> int:
-    return _DIVISION if expr.exp.is_negative else _POWER
-
-
-def operations(function: ir.Function) -> int:
-    """The cost of a function's body and results."""
-    return cost([*(e for s in function.body for e in ir.expressions(s)), *ir.leaves(function.returns)])
 
 
 # ---------------------------------------------------------------- what does not change during a run
@@ -79,7 +37,7 @@ class Hoisting:
 
     def hoist(self, expr: Expr) -> Expr:
         """The expression with every largest invariant part replaced by its name."""
-        if not expr.args or not (expr.free_symbols & self._fixed):
+        if not expr.args or not (symbols_in(expr) & self._fixed):
             return expr
         if self._invariant(expr):
             return self._name(expr)
@@ -93,7 +51,7 @@ class Hoisting:
     def _invariant(self, expr: Expr) -> bool:
         """Truth values and the several results of a network are not numbers that could have a name."""
         number = function_name(expr) not in CONDITIONS and network_path(expr) is None
-        return number and self._fixed.issuperset(expr.free_symbols)
+        return number and self._fixed.issuperset(symbols_in(expr))
 
     def _name(self, expr: Expr) -> Expr:
         """Numbers, symbols and their negatives are not worth a name."""
@@ -109,20 +67,43 @@ class Hoisting:
 # ---------------------------------------------------------------- what is computed twice
 
 
+Parts = tuple[dict[Symbol, Expr], list[Expr]]
+"""What names stand for, and the expressions in terms of them"""
+
+
 def share(statements: list[ir.Statement], returns: list[Expr]) -> tuple[list[ir.Statement], list[Expr]]:
     """Statements and results with common subexpressions computed once, in names of their own."""
+    values: dict[Symbol, Expr] = {}
+
+    def reduced(exprs: list[Expr]) -> list[Expr]:
+        found, rest = _reduced(unfolded(exprs))
+        values.update(found)
+        return rest
+
+    rebuilt, rest = changed([_inside(s) if isinstance(s, ir.Root) else s for s in statements], returns, reduced)
+    return _placed(*_named_once(values, rebuilt, rest))
+
+
+def changed(
+    statements: Sequence[ir.Statement], returns: Sequence[Expr], change: Callable[[list[Expr]], list[Expr]]
+) -> tuple[list[ir.Statement], list[Expr]]:
+    """Statements and results with all expressions changed together, but those inside of roots."""
     outer = [s for s in statements if not isinstance(s, ir.Root)]
-    exprs = unfolded([*(e for s in outer for e in ir.expressions(s)), *returns])
+    rest = iter(change([*(e for s in outer for e in ir.expressions(s)), *returns]))
+    rebuilt = [s if isinstance(s, ir.Root) else ir.mapped(s, lambda _: next(rest)) for s in statements]
+    return rebuilt, list(rest)
+
+
+def _reduced(exprs: list[Expr]) -> Parts:
+    """The cheapest way to compute what the expressions have in common, and their powers."""
     size = Sizes()
     if sum(map(size, exprs)) > MOST_COMPARED:
-        candidates = [_equal_parts(exprs)]
+        found = _equal_parts(exprs)
     else:
-        factored = [sp.factor_terms(e) if e.has(sp.Add) and size(e) <= MOST_FACTORED else e for e in exprs]
+        factored = [_factored(e) if size(e) <= MOST_FACTORED else e for e in exprs]
         candidates = [_common_parts(exprs), *([_common_parts(factored)] if factored != exprs else [])]
-    replacements, reduced = min(candidates, key=lambda c: cost([*c[0].values(), *c[1]]))
-    rest = iter(reduced)
-    rebuilt = [_inside(s) if isinstance(s, ir.Root) else ir.mapped(s, lambda _: next(rest)) for s in statements]
-    return _placed(*_named_once(replacements, rebuilt, list(rest)))
+        found = min(candidates, key=_price)
+    return min(found, powers.reduced(*found, _names(_last(found[0]) + 1)), key=_price)
 
 
 def _named_once(
@@ -157,12 +138,25 @@ def _inside(root: ir.Root) -> ir.Root:
     return ir.Root(root.unknowns, inner, tuple(map(change, residuals)), root.origin)
 
 
-Parts = tuple[dict[Symbol, Expr], list[Expr]]
-"""What names stand for, and the expressions in terms of them"""
+@lru_cache(maxsize=10_000)
+def _factored(expr: Expr) -> Expr:
+    """Common factors of sums taken out. The functions of modes and scenarios share most of their expressions."""
+    return sp.factor_terms(expr) if expr.has(sp.Add) else expr
 
 
-def _names() -> Iterator[Symbol]:
-    return sp.numbered_symbols("shared ", start=1, real=True)
+def _price(parts: Parts) -> tuple[int, int]:
+    """The cost, and of equals the number of signs."""
+    exprs = [*parts[0].values(), *parts[1]]
+    signs = sum(isinstance(n, sp.Mul) and n.args[0] == -1 for e in exprs for n in sp.preorder_traversal(e))
+    return cost(exprs), signs
+
+
+def _names(start: int = 1) -> Iterator[Symbol]:
+    return sp.numbered_symbols("shared ", start=start, real=True)
+
+
+def _last(values: dict[Symbol, Expr]) -> int:
+    return max((int(name.name.removeprefix("shared ")) for name in values), default=0)
 
 
 def _common_parts(exprs: Sequence[Expr]) -> Parts:

@@ -8,15 +8,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from dpl.compiler import ir, noise
-from dpl.compiler.algebra import ZERO, Expr, Symbol, by_name, free, next_of, opaque, sp, start_of, weights_of
+from dpl.compiler.algebra import (
+    ONE,
+    ZERO,
+    Expr,
+    Symbol,
+    by_name,
+    free,
+    next_of,
+    opaque,
+    sp,
+    start_of,
+    symbols_in,
+    weights_of,
+)
 from dpl.compiler.equations import CausalSystem
 from dpl.compiler.jumps import switching_times
-from dpl.compiler.simplify import Hoisting, share
+from dpl.compiler.simplify import Hoisting, changed, share
 from dpl.compiler.start import Beginning, Start
 from dpl.compiler.timing import Group, Timing
+from dpl.compiler.trigonometry import unfolded
 
 Statements = Sequence[ir.Statement]
 
@@ -62,11 +77,30 @@ class Slices:
     ) -> None:
         """A function of what `known` and `fixed` hold; of those called at every step the invariants are hoisted."""
         returns = ir.mapped_leaves(returns, self.causal.aliased)
-        body = sliced(statements or self.statements, ir.leaves(returns), {*known, *self.timing.fixed})
+        given = {*known, *self.timing.fixed}
+        body = sliced(statements or self.statements, ir.leaves(returns), given)
         if "time" in arguments:
+            body, leaves = changed(body, ir.leaves(returns), self._folded)
+            body, returns = sliced(body, leaves, given), ir.refilled(returns, leaves)
+            body, leaves = changed(body, ir.leaves(returns), lambda exprs: unfolded(exprs, self._stays))
             body = [ir.mapped(s, self.hoisting.hoist) for s in body]
-            returns = ir.mapped_leaves(returns, self.hoisting.hoist)
+            returns = ir.mapped_leaves(ir.refilled(returns, leaves), self.hoisting.hoist)
         self.raw[role] = ir.Function(self.prefix + role, doc, arguments, (), (), tuple(body), returns)
+
+    def _folded(self, exprs: list[Expr]) -> list[Expr]:
+        """With 0, 1 and -1 for the names that are that: terms vanish, factors go. Other numbers stay readable names."""
+        folded = [e.xreplace(self._units) for e in exprs]
+        return [e if f.has(sp.zoo, sp.nan, sp.oo) else f for e, f in zip(exprs, folded, strict=True)]
+
+    @cached_property
+    def _units(self) -> dict[Symbol, Expr]:
+        plain = {s for s, (variable, _) in self.translator.quantities.items() if not variable.shape}
+        found = [s for s in self.statements if isinstance(s, ir.Assign) and s.target in plain]
+        return {s.target: s.value for s in found if s.value in (ZERO, ONE, -ONE)}
+
+    def _stays(self, expr: Expr) -> bool:
+        """Whether an expression does not change during a run."""
+        return self.timing.fixed.issuperset(symbols_in(expr))
 
     def instant(self, role: str, doc: str, returns: Any) -> None:
         """A function of an instant between ticks."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dpl.compiler import ir
-from dpl.compiler.algebra import ONE, ZERO, Expr, Sizes, Symbol, by_name, free, sp
+from dpl.compiler.algebra import ONE, ZERO, Expr, Sizes, Symbol, by_name, free, sp, symbols_in
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.graph import components, cycle, match
 from dpl.language.source import Span
@@ -224,15 +224,15 @@ def linear_system(residuals: list[Expr], unknowns: list[Symbol]) -> tuple[list[l
 
 def linear_parts(expr: Expr, unknowns: frozenset[Symbol]) -> tuple[dict[Symbol, Expr], Expr] | None:
     """Coefficients and rest of an expression that is linear in the unknowns; None where it is not, or not evidently."""
-    if not (expr.free_symbols & unknowns):
+    if not (symbols_in(expr) & unknowns):
         return {}, expr
     if expr in unknowns:
         return {expr: ONE}, ZERO
     if isinstance(expr, sp.Add):
         return _linear_sum(expr, unknowns)
     if isinstance(expr, sp.Mul):
-        inside = [a for a in expr.args if a.free_symbols & unknowns]
-        outside = sp.Mul(*(a for a in expr.args if not (a.free_symbols & unknowns)))
+        inside = [a for a in expr.args if symbols_in(a) & unknowns]
+        outside = sp.Mul(*(a for a in expr.args if not (symbols_in(a) & unknowns)))
         parts = linear_parts(inside[0], unknowns) if len(inside) == 1 else None
         return None if parts is None else ({s: outside * c for s, c in parts[0].items()}, outside * parts[1])
     return None

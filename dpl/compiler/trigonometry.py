@@ -1,42 +1,58 @@
 """Sines and cosines of sums of angles from those of their parts, where that takes fewer operations.
 
 `sin(a + b) = sin a cos b + cos a sin b` costs three operations where the four on the right are at hand; a call costs
-about fifteen. Which angles to take apart is found by a short search that ends where no single change helps.
+about fifteen, and three more for the sine and the cosine of one angle; of an angle that is fixed it costs nothing.
+Which angles to take apart is found by a short search that ends where no single change helps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from dpl.compiler.algebra import ONE, Expr, sp
+from dpl.compiler.operations import CALL, PAIR
 
-CALL, THEOREM = 15, 3
-"""Weighted operations of a sine or cosine, and of one from an addition theorem"""
+THEOREM = 3
+"""Operations of an addition theorem"""
 MOST_MULTIPLE = 4
 """Of an angle"""
 MOST_ANGLES = 40
 """Different angles beyond which none is taken apart"""
 
 
-def unfolded(exprs: Sequence[Expr]) -> list[Expr]:
-    """The expressions with angles taken apart where it pays."""
-    calls = sorted({c for e in exprs for c in e.atoms(sp.sin, sp.cos)}, key=sp.default_sort_key)
-    angles = list(dict.fromkeys(c.args[0] for c in calls))
-    if len(angles) > MOST_ANGLES:
-        return list(exprs)
-    sums = {a: split for a in angles if (split := _split(a, angles)) is not None}
+def unfolded(exprs: Sequence[Expr], fixed: Callable[[Expr], bool] = lambda _: False) -> list[Expr]:
+    """The expressions with angles taken apart where it pays; `fixed` says what does not change during a run."""
+    calls = sorted({c for e in exprs for c in e.atoms(sp.sin, sp.cos) if not fixed(c)}, key=sp.default_sort_key)
+    sums = _sums(list(dict.fromkeys(c.args[0] for c in calls)))
     if not sums:
         return list(exprs)
-    wanted = _Calls(calls, sums)
+    wanted = _Calls(calls, sums, fixed)
     chosen = min((wanted.search(frozenset()), wanted.search(frozenset(sums))), key=wanted.cost)
     return [wanted.rewritten(e, chosen) for e in exprs] if chosen else list(exprs)
+
+
+def _sums(angles: list[Expr]) -> dict[Expr, tuple[Expr, Expr]]:
+    """The angles that are sums of two simpler ones, and those among the simpler ones that are."""
+    if len(angles) > MOST_ANGLES:
+        return {}
+    found: dict[Expr, tuple[Expr, Expr]] = {}
+    waiting = list(angles)
+    while waiting:
+        angle = waiting.pop(0)
+        split = _split(angle, angles)
+        if split is not None and len(found) < MOST_ANGLES:
+            found[angle] = split
+            waiting += [part for part in dict.fromkeys(split) if part not in found and part not in waiting]
+    return found
 
 
 def _split(angle: Expr, angles: Iterable[Expr]) -> tuple[Expr, Expr] | None:
     """The angle as the sum of two simpler ones, of others that are there if possible."""
     if not isinstance(angle, sp.Add):
         factor, rest = angle.as_coeff_Mul()
-        return ((factor - 1) * rest, rest) if factor.is_Integer and 1 < factor <= MOST_MULTIPLE else None
+        there = (o.as_coeff_Mul()[0] for o in angles if o.as_coeff_Mul()[1] == rest)
+        unit = max((u for u in (*there, ONE) if _divides(u, factor)), default=None)
+        return None if unit is None else ((factor - unit) * rest, unit * rest)
     terms: list[Expr] = angle.as_ordered_terms()
     for one in (*angles, *terms):
         other = angle - one
@@ -46,6 +62,11 @@ def _split(angle: Expr, angles: Iterable[Expr]) -> tuple[Expr, Expr] | None:
     return terms[0], angle - terms[0]
 
 
+def _divides(unit: Expr, factor: Expr) -> bool:
+    ratio = factor / unit
+    return bool(ratio.is_Integer and 1 < ratio <= MOST_MULTIPLE)
+
+
 def _parts(angle: Expr) -> int:
     return len(sp.Add.make_args(angle))
 
@@ -53,8 +74,8 @@ def _parts(angle: Expr) -> int:
 class _Calls:
     """The sines and cosines that are wanted, and the sums among their angles."""
 
-    def __init__(self, calls: Sequence[Expr], sums: dict[Expr, tuple[Expr, Expr]]):
-        self._calls, self._sums = calls, sums
+    def __init__(self, calls: Sequence[Expr], sums: dict[Expr, tuple[Expr, Expr]], fixed: Callable[[Expr], bool]):
+        self._calls, self._sums, self._fixed = calls, sums, fixed
         self._reads: dict[Expr, set[Expr]] = {}
 
     def search(self, chosen: frozenset[Expr]) -> frozenset[Expr]:
@@ -69,13 +90,16 @@ class _Calls:
     def cost(self, chosen: frozenset[Expr]) -> int:
         """Weighted operations of all calls if these angles are taken apart."""
         waiting, seen, total = list(self._calls), set[Expr](), 0
+        angles: set[Expr] = set()
         while waiting:
             call = waiting.pop()
-            if call in seen or not call.args:
+            if call in seen or not call.args or self._fixed(call):
                 continue
             seen.add(call)
             parts = self._parts(call, chosen)
-            total += THEOREM if parts else CALL
+            total += THEOREM if parts else PAIR if call.args[0] in angles else CALL
+            if not parts:
+                angles.add(call.args[0])
             waiting += parts
         return total
 

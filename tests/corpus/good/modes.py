@@ -39,24 +39,24 @@ def filling_closed_fixed(values):
     inflow = 0.5  # modes.dpl:6
     outflow = 0.0  # modes.dpl:12
     level_dot = inflow - outflow  # modes.dpl:9
-    return (level_dot, outflow, inflow, high, emptied_start, level_start)
+    return (level_dot, inflow, high, emptied_start, level_start)
 
 
 def filling_closed_rhs(time, states, sampled, held, fixed):
     """Time derivatives of the states, and what is integrated."""
-    (level_dot, outflow, _, _, _, _) = fixed
-    return ((level_dot, 0.0), (outflow,))
+    (level_dot, _, _, _, _) = fixed
+    return ((level_dot, 0.0), (0.0,))
 
 
 def filling_closed_observe(time, states, sampled, held, fixed):
     """Every quantity by name."""
     (level, emptied) = states
-    (_, outflow, inflow, _, _, _) = fixed
+    (_, inflow, _, _, _) = fixed
     return {
         "tank.inflow": inflow,
         "tank.level": level,
         "tank.emptied": emptied,
-        "tank.outflow": outflow,
+        "tank.outflow": 0.0,
     }
 
 
@@ -75,7 +75,7 @@ def filling_closed_event_3(time, states, sampled, held, fixed):
 def filling_closed_margins(time, states, sampled, held, fixed):
     """Positive where an event's condition holds."""
     (level, _) = states
-    (_, _, _, high, _, _) = fixed
+    (_, _, high, _, _) = fixed
     return (-high + level,)
 
 
@@ -86,7 +86,7 @@ def filling_closed_alarms(fixed):
 
 def filling_closed_start(fixed):
     """The states at the start; the first tick replaces what is held."""
-    (_, _, _, _, emptied_start, level_start) = fixed
+    (_, _, _, emptied_start, level_start) = fixed
     level = level_start  # modes.dpl:7
     emptied = emptied_start  # modes.dpl:8
     return ((level, emptied), (), ())
