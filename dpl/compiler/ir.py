@@ -52,15 +52,70 @@ class Root:
     origin: str = ""
 
 
-Statement = Assign | Solve | Root
+@dataclass(frozen=True)
+class Vector:
+    """The numbers of a tuple in one vector, or those that a mapping holds by `keys`."""
+
+    target: Symbol
+    argument: str
+    keys: tuple[str, ...] = ()
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Numbers in one vector, in the floating type of the vector or number `like`."""
+
+    target: Symbol
+    numbers: tuple[float, ...]
+    like: Symbol | None
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Numbers from the vector that `sources` make together: entry `i` is the sum of weight times place over `rows[i]`.
+
+    They become so many vectors of such a length as each pair of `sizes` says, one for each target, or without sizes
+    single numbers.
+    """
+
+    targets: tuple[Symbol, ...]
+    sources: tuple[Symbol, ...]
+    size: int
+    """How many numbers the sources hold"""
+    rows: tuple[tuple[tuple[int, float], ...], ...]
+    sizes: tuple[tuple[int, int], ...] = ()
+    origins: tuple[str, ...] = ()
+    """Of each row, if it computes something"""
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """`target = value` for many expressions of one shape at once: symbols in the value are vectors of equal length."""
+
+    target: Symbol
+    value: Expr
+    origins: tuple[str, ...]
+    """Of each row"""
+    origin: str = ""
+
+
+Statement = Assign | Solve | Root | Vector | Constants | Picked | Grouped
+
+
+def vectors(function: Function) -> bool:
+    """Whether a function computes in groups."""
+    return any(isinstance(s, Vector | Constants | Picked | Grouped) for s in function.body)
 
 
 def targets(statement: Statement) -> tuple[Symbol, ...]:
     """What a statement defines."""
     match statement:
-        case Assign(target):
+        case Assign(target) | Vector(target) | Constants(target) | Grouped(target):
             return (target,)
-        case Solve(unknowns):
+        case Solve(unknowns) | Picked(unknowns):
             return unknowns
         case Root(unknowns):
             return tuple(u.symbol for u in unknowns)
@@ -74,8 +129,14 @@ def inner_targets(statement: Statement) -> tuple[Symbol, ...]:
 def expressions(statement: Statement) -> tuple[Expr, ...]:
     """Every expression of a statement, in a fixed order."""
     match statement:
-        case Assign(_, value):
+        case Assign(_, value) | Grouped(_, value):
             return (value,)
+        case Vector():
+            return ()
+        case Constants(_, _, like):
+            return () if like is None else (like,)
+        case Picked(_, sources):
+            return sources
         case Solve(_, rows, right):
             return tuple(e for row in (*rows, right) for e in row)
         case Root(unknowns, body, residuals):
@@ -104,6 +165,10 @@ def mapped(statement: Statement, change: Callable[[Expr], Expr]) -> Statement:
             new = tuple(Unknown(u.symbol, change(u.guess), end(u.low), end(u.high)) for u in unknowns)
             inner = tuple(Assign(a.target, change(a.value), a.origin) for a in body)
             return Root(new, inner, tuple(map(change, residuals)), origin)
+        case Grouped(target, value, origins, origin):
+            return Grouped(target, change(value), origins, origin)
+        case Vector() | Constants() | Picked():  # what has been grouped is not changed any more
+            return statement
 
 
 @dataclass(frozen=True)

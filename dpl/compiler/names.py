@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-_OURS = "jnp dpl networks noise roots spec MODULE time states sampled held fixed values reduced runs unknowns"
+_OURS = "jnp dpl groups networks noise roots spec MODULE time states sampled held fixed values reduced runs unknowns"
 RESERVED = frozenset((*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *_OURS.split()))
 
 
@@ -98,4 +98,13 @@ _FORMS = {
     "sum": "{}_sum",
     "step": "{}_step",
     "projected": "{}_projected",
+    "vector": "vector_{}",
+    "constants": "{}_constants",
+    "operand": "a{}",
+    "group": "g{}",
+    "sums": "sums_{}",
+    "joined": "joined_{}",
+    "kept": "kept_{}",
+    "result": "r{}",
 }
+GROUPING_WORDS = ("vector", "constants", "operand", "group", "sums", "joined", "kept", "result")

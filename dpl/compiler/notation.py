@@ -120,6 +120,18 @@ def statement_lines(statement: ir.Statement) -> list[str]:
             lines = [f"Newton for {'; '.join(_search(u) for u in unknowns)}:"]
             lines += [f"  {line}" for a in body for line in statement_lines(a)]
             return [*lines, *(f"  {text(r)} = 0" for r in residuals)]
+        case ir.Vector(target, argument, keys):
+            return [f"{text(target)} = all of {argument}" + (f": {', '.join(keys)}" if keys else "")]
+        case ir.Constants(target, numbers):
+            return [f"{text(target)} = {', '.join(f'{n:g}' for n in numbers)}"]
+        case ir.Picked(targets, sources, _, rows, sizes):
+            form = "sums" if any(len(row) != 1 for row in rows) else "picks"
+            lengths = f" in vectors of {', '.join(str(n) for _, n in sizes)}" if sizes else ""
+            return [
+                f"{', '.join(map(text, targets))} = {len(rows)} {form}{lengths} from {', '.join(map(text, sources))}"
+            ]
+        case ir.Grouped(target, value, origins):
+            return [f"{text(target)} = {text(value)} for {len(origins)} rows"]
 
 
 def _search(unknown: ir.Unknown) -> str:

@@ -24,6 +24,7 @@ _CALLS = {
     "array_min": "jnp.min",
     "array_max": "jnp.max",
     "transpose": "jnp.transpose",
+    "joined": "groups.Joined",
     "runs_mean": "jnp.mean",
     "runs_median": "jnp.median",
     "runs_max": "jnp.max",

@@ -96,6 +96,13 @@ class Shapes:
         elif symbol not in self.translator.quantities:
             self._named[symbol] = self.of(value)
 
+    def numbers(self, statements: Iterable[ir.Statement]) -> Callable[[Expr], bool]:
+        """Whether an expression is one number; the names that the statements give are learnt first."""
+        for statement in statements:
+            if isinstance(statement, ir.Assign):
+                self.learn(statement.target, statement.value)
+        return lambda expr: not self.of(expr) and network_path(expr) is None and expr not in self._records
+
     def of(self, expr: Expr) -> Shape:
         if expr.is_Symbol:
             return self.of_symbol(expr)

@@ -27,7 +27,9 @@ from dpl.compiler.algebra import (
     weights_of,
 )
 from dpl.compiler.equations import CausalSystem
+from dpl.compiler.grouping import grouped, large
 from dpl.compiler.jumps import switching_times
+from dpl.compiler.shapes import Shapes
 from dpl.compiler.simplify import Hoisting, changed, share
 from dpl.compiler.start import Beginning, Start
 from dpl.compiler.timing import Group, Timing
@@ -63,8 +65,11 @@ class Slices:
         return self.causal.statements
 
     def functions(self) -> dict[str, ir.Function]:
-        """All of them, with common parts computed once."""
-        return {role: _shared(f) for role, f in self.raw.items()}
+        """All of them, with common parts computed once; those of a large system in groups."""
+        if self.prefix or "rhs" not in self.raw or not large(self.raw):
+            return {role: _shared(f) for role, f in self.raw.items()}
+        found = grouped(self.raw, Shapes(self.translator).numbers(self.raw["fixed"].body))
+        return {role: f if ir.vectors(f) else _shared(f) for role, f in found.items()}
 
     def function(
         self,

@@ -28,6 +28,7 @@ from dpl.runtime import (
     choice,
     compiling,
     distributions,
+    groups,
     hybrid,
     kept,
     measure,
@@ -249,8 +250,8 @@ class Scenario:
         """The same, computed in 64 or in 32 bits, whatever the program's own; results have the type of the values."""
         company = _company(jax.tree.leaves(values))
         if dtype == "float64":
-            return self._measures(_strong(values), mode=mode, company=company)
-        results, status = self._measures(_strong(_narrow(values)), mode=mode, company=company)
+            return self._measures(groups.packed(_strong(values)), mode=mode, company=company)
+        results, status = self._measures(groups.packed(_strong(_narrow(values))), mode=mode, company=company)
         return {name: _wide(value) for name, value in results.items()}, status
 
     def _trace_measures(self, values: Values, mode: Mode, company: Company) -> tuple[dict[str, Array], Array]:
@@ -353,7 +354,7 @@ class Scenario:
             raise ValueError(f"points must be a positive whole number, not {points!r}")
         times = trajectory.grid(self.spec, self.method, points)
         results, status = self._results(values)
-        rows, ranges, also = self._trajectory(points, times)(_strong(values))
+        rows, ranges, also = self._trajectory(points, times)(groups.packed(_strong(values)))
         return Run(
             self,
             times,
@@ -489,6 +490,8 @@ def _array(value: Any) -> Any:
     """A copy of what is a number already in NumPy, so that checking a value compiles and sends nothing; else JAX's."""
     if isinstance(value, int | float | np.number | np.ndarray):
         return np.array(value, jnp.result_type(value))
+    if isinstance(value, Array) and not value.weak_type:
+        return value
     return jnp.asarray(value)
 
 

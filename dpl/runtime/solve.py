@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from dpl.runtime import groups
 from dpl.runtime import plan as plans
 from dpl.runtime.plan import Plan
 from dpl.runtime.spec import Clock, Method, Scenario
@@ -106,13 +107,17 @@ class Layout:
     gradient in a fifth of the time), and vector code for a batch (1,024 double pendulums: a quarter of the time).
     """
 
-    def __init__(self, x: Tuple, totals: Tuple, dtype: Any, flat: bool, apart: bool) -> None:
-        self._shapes = [jnp.shape(leaf) for leaf in (*x, *totals)]
+    def __init__(self, x: Tuple | groups.Joined, totals: Tuple, dtype: Any, flat: bool, apart: bool) -> None:
+        self._vector = isinstance(x, groups.Joined)  # as the functions of a large scenario have it
+        states = [()] * len(x) if isinstance(x, groups.Joined) else list(map(jnp.shape, x))
+        self._shapes = [*states, *map(jnp.shape, totals)]
         self._states = len(x)
         self._dtype = dtype
         self._joined = [flat or (shape == () and not apart) for shape in self._shapes]
 
-    def pack(self, x: Tuple, totals: Tuple) -> tuple[Array, ...]:
+    def pack(self, x: Tuple | groups.Joined, totals: Tuple) -> tuple[Array, ...]:
+        if self._vector:
+            return (_join([groups.joined(x).astype(self._dtype), *(jnp.asarray(t, self._dtype) for t in totals)]),)
         shaped = zip((*x, *totals), self._shapes, strict=True)
         leaves = [jnp.broadcast_to(jnp.asarray(leaf, self._dtype), shape) for leaf, shape in shaped]
         joined = [leaf for leaf, join in zip(leaves, self._joined, strict=True) if join]
@@ -120,6 +125,12 @@ class Layout:
         return (_join(joined), *apart) if joined else tuple(apart)
 
     def unpack(self, packed: tuple[Array, ...]) -> tuple[Tuple, Tuple]:
+        if self._vector:
+            vector, at, totals = packed[0], self._states, list[Array]()
+            for shape in self._shapes[self._states :]:
+                totals.append(vector[at : at + math.prod(shape)].reshape(shape))
+                at += math.prod(shape)
+            return groups.Joined(vector[: self._states]), tuple(totals)
         vector = packed[0] if any(self._joined) else None
         apart = iter(packed if vector is None else packed[1:])
         leaves: list[Array] = []
@@ -135,6 +146,8 @@ class Layout:
 
 
 def _join(leaves: list[Array]) -> Array:
+    if len(leaves) == 1 and leaves[0].ndim == 1:
+        return leaves[0]
     if all(leaf.shape == () for leaf in leaves):
         return jnp.stack(leaves)
     return jnp.concatenate([leaf.ravel() for leaf in leaves])
@@ -193,7 +206,7 @@ def problem(scenario: Scenario, c: Tuple, method: Method, company: Company = "un
     assert run is not None and scenario.start is not None, "a static scenario is not solved; this is a bug in DPL"
     starts = scenario.start(c)
     dtype = float_type(c, starts)
-    x, z, held = (tuple(floats(v, dtype) for v in part) for part in starts)
+    x, z, held = (jax.tree.map(lambda v: floats(v, dtype), part) for part in starts)
     held = typed_held(scenario.clocks, jnp.asarray(run.start, dtype), x, z, held, c)
     totals: Tuple = ()
     operations, elementary = 0, True
@@ -484,9 +497,11 @@ def _tolerances(p: Problem, method: Method) -> tuple[Array, Array]:
     rtol = tolerance(method, "rtol", 1e-5 if single else 1e-8, p.dtype)
     atol = tolerance(method, "atol", 1e-6 if single else 1e-10, p.dtype)
     x, totals = p.layout.unpack(p.y)
-    per_state = tuple(
-        jnp.full(jnp.shape(a), atol * o.unit.scale, p.dtype) for a, o in zip(x, p.scenario.states, strict=True)
-    )
+    scales = [atol * o.unit.scale for o in p.scenario.states]
+    if isinstance(x, groups.Joined):
+        per_state = groups.Joined(jnp.asarray(scales, p.dtype))
+    else:
+        per_state = tuple(jnp.full(jnp.shape(a), scale, p.dtype) for a, scale in zip(x, scales, strict=True))
     return rtol, p.layout.pack(per_state, _total_tolerances(p, totals, rtol, atol))[0]
 
 

@@ -94,10 +94,8 @@ def _hermite(p: Problem, a: Point, b: Point, s: Any, width: Any) -> Tuple:
     before, _ = p.scenario.rhs(a.t, a.x, a.z, a.held, p.c)
     after, _ = p.scenario.rhs(b.t, b.x, a.z, a.held, p.c)
     smooth = s * s * (3 - 2 * s)
-    return tuple(
-        u + smooth * (v - u) + width * s * (1 - s) * ((1 - s) * d - s * e)
-        for u, v, d, e in zip(a.x, b.x, before, after, strict=True)
-    )
+    between = lambda u, v, d, e: u + smooth * (v - u) + width * s * (1 - s) * ((1 - s) * d - s * e)  # noqa: E731
+    return jax.tree.map(between, a.x, b.x, before, after)
 
 
 # ---------------------------------------------------------------- what the run has to say
