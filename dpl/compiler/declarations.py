@@ -8,7 +8,7 @@ from typing import Any
 
 from dpl.compiler.literals import Code, Make
 from dpl.compiler.lower import Lowered, LoweredMode, LoweredTransition
-from dpl.compiler.slices import Tick
+from dpl.compiler.slices import Pattern, Tick
 from dpl.compiler.start import Start, Value, literal_value
 from dpl.language import syntax
 from dpl.language.builtins import DISTRIBUTIONS
@@ -82,11 +82,19 @@ def _dynamic(lowered: Lowered, run: RunSettings, functions: dict[str, Code]) -> 
         "rates": lowered.rates or None,
         "start": functions["start"],
         "rhs": functions["rhs"],
+        "jacobian": _jacobian(lowered.pattern, functions),
         "clocks": clocks or None,
         "reductions": reductions or None,
         **{role: functions.get(role) for role in ("reduction_arguments", "jumps", "recorded", "instants")},
         "timed": lowered.timed or None,
     }
+
+
+def _jacobian(pattern: Pattern | None, functions: dict[str, Code]) -> Make | None:
+    if pattern is None:
+        return None
+    rows, columns = pattern
+    return Make("spec.Jacobian", {"rows": rows, "columns": columns, "entries": functions["jacobian"]})
 
 
 def _hybrid(lowered: Lowered, own: dict[str, Code], modes: Sequence[dict[str, Code]]) -> dict[str, Any]:

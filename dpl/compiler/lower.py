@@ -14,7 +14,7 @@ from typing import Any
 from dpl.compiler import ir
 from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, free
 from dpl.compiler.equations import CausalSystem, Search, causal_system
-from dpl.compiler.slices import Slices, Tick
+from dpl.compiler.slices import Pattern, Slices, Tick
 from dpl.compiler.start import Beginning, Start, beginning
 from dpl.compiler.structure import Relation, causalize
 from dpl.compiler.symbolic import Translator
@@ -89,6 +89,8 @@ class Lowered:
     base: Fraction | None = None
     """The greatest common divisor of all periods"""
     modes: tuple[LoweredMode, ...] = ()
+    pattern: Pattern | None = None
+    """Rows and columns of the entries of the function `jacobian`, where there is one"""
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -241,9 +243,11 @@ def _lower_smooth(s: Measuring) -> Lowered:
     right = [*s.timing.rate_symbols, *read.quadratures]
     rates = advanced_first(s) if moving else ()
     ticks = s.ticks(groups(s.timing), s.timing.base) if moving else ()
+    pattern = None
     if moving:
         s.jumps(right)
         s.instant("rhs", RHS, (s.timing.rate_symbols, read.quadratures))
+        pattern = s.jacobian(right) if implicit(s.system) else None
         if read.recorded:
             s.instant("recorded", RECORDED, read.recorded)
         if read.instants:
@@ -272,7 +276,13 @@ def _lower_smooth(s: Measuring) -> Lowered:
         TIME in s.between(right),
         windows,
         s.timing.base,
+        pattern=pattern,
     )
+
+
+def implicit(system: System) -> bool:
+    """Whether the run's method is linearly implicit, or may be chosen to be."""
+    return system.run is not None and (system.run.method is None or system.run.method.row.name == "rodas5p")
 
 
 RHS = "time derivatives of the states, and what is integrated"

@@ -92,6 +92,7 @@ _FORMS = {
     "measure": "{}",
     "inertia": "{}_inertia",
     "slope": "{}_slope",
+    "partial": "partial_{}",
     "mobility": "{}_mobility",
     "factor": "{}_factor",
     "load": "{}_load",

@@ -28,6 +28,7 @@ from dpl.compiler.algebra import (
 )
 from dpl.compiler.equations import CausalSystem
 from dpl.compiler.grouping import grouped, large
+from dpl.compiler.jacobian import jacobian as entries
 from dpl.compiler.jumps import switching_times
 from dpl.compiler.shapes import Shapes
 from dpl.compiler.simplify import Hoisting, changed, share
@@ -47,7 +48,10 @@ class Tick:
     states: tuple[int, ...]
 
 
+Pattern = tuple[tuple[int, ...], tuple[int, ...]]
+
 INSTANT = ("time", "states", "sampled", "held", "fixed")
+JACOBIAN = "the derivatives of `rhs` by the states and the time that are not zero"
 _STARTING = "the states at the start; the first tick replaces what is held"
 
 
@@ -182,6 +186,20 @@ class Slices:
             if len(moving) == 1 and moving[0] in known and moving[0] != states[i]:
                 found.add(i)
         return frozenset(found)
+
+    def jacobian(self, right: Sequence[Expr]) -> Pattern | None:
+        """The function `jacobian`, where the derivatives of the right-hand side are known; what its entries are."""
+        states = self.timing.state_symbols
+        if not states or any(self.translator.quantities[s][0].shape for s in states):
+            return None
+        right = [self.causal.aliased(e) for e in right]
+        found = entries(self._body(right), right, states)
+        if found is None:
+            return None
+        self.function(
+            "jacobian", JACOBIAN, INSTANT, found.values, self.timing.instant, (*self.statements, *found.statements)
+        )
+        return found.rows, found.columns
 
     # ------------------------------------------------------------ what is fixed
 

@@ -477,8 +477,11 @@ def _masked_span(p: Problem, method: Method, plan: Plan) -> Callable[..., tuple[
 
 # ---------------------------------------------------------------- adaptive steps
 
-ADAPTIVE: Mapping[str, str] = {"tsit5": "Tsit5", "dopri5": "Dopri5", "dopri8": "Dopri8", "kvaerno5": "Kvaerno5"}
-"""Names of solvers in diffrax, which takes longer to import than JAX and is imported where a run needs it"""
+ADAPTIVE: Mapping[str, str] = {
+    "tsit5": "Tsit5", "dopri5": "Dopri5", "dopri8": "Dopri8", "kvaerno5": "Kvaerno5", "rodas5p": "",
+}  # fmt: skip
+"""Names of solvers in diffrax, which takes longer to import than JAX and is imported where a run needs it; empty for
+the one of our own (`stiff.py`)"""
 
 GREATEST_STEPS = 4096 * 4
 TIMED_STEPS = 1000
@@ -519,7 +522,6 @@ def _total_tolerances(p: Problem, totals: Tuple, rtol: Array, atol: Array) -> Tu
 def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tuple[Any, Any, Any]]:
     import diffrax
 
-    solver = getattr(diffrax, ADAPTIVE[method.name])()
     rtol, atol = _tolerances(p, method)
     adjoint = diffrax.ForwardMode() if mode == "forward" else diffrax.RecursiveCheckpointAdjoint()
     greatest = int(method.arguments.get("max_steps", GREATEST_STEPS))
@@ -534,7 +536,7 @@ def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tupl
         times[-1] = length
         save = diffrax.SaveAt(t1=True) if record is None else diffrax.SaveAt(ts=jnp.asarray(times, p.dtype))
         out = diffrax.diffeqsolve(
-            term, solver, jnp.asarray(0, p.dtype), jnp.asarray(length, p.dtype), None, y, (t, s),
+            term, _solver(p, method, t, y, s), jnp.asarray(0, p.dtype), jnp.asarray(length, p.dtype), None, y, (t, s),
             saveat=save, stepsize_controller=controller, adjoint=adjoint, max_steps=greatest, throw=False,
         )  # fmt: skip
         ys = out.ys
@@ -546,6 +548,15 @@ def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tupl
         return tuple(a[-1] for a in ys), _status(out.result), series
 
     return span
+
+
+def _solver(p: Problem, method: Method, t: Any, y: tuple[Array, ...], s: Sampled) -> Any:
+    import diffrax
+
+    from dpl.runtime import stiff  # builds on this module
+
+    named = ADAPTIVE[method.name]
+    return getattr(diffrax, named)() if named else stiff.rodas5p(p, t, y, s)
 
 
 def _step_sizes(p: Problem, rtol: Array, atol: Array, t: Any, length: float, greatest: int) -> Any:

@@ -189,6 +189,19 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Jacobian:
+    """The derivatives of `rhs`, as expressions: only those that are not zero whatever the values are.
+
+    Entry n of what `entries(t, x, z, held, c)` returns is the derivative of `rows[n]` (states, then integrands) by
+    `columns[n]` (states, then the time). All states are single numbers.
+    """
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    entries: Callable[..., tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
 class Reduction:
     """A reduction over time, named as in the language: average, integral, initial, final, value_at, peak, lowest,
     fraction, settling_time.
@@ -315,6 +328,8 @@ class Scenario:
     """start(c) -> x, z, held at the run's start (`held` of the right shapes: the first tick replaces it)"""
     rhs: Callable[..., tuple[tuple[Any, ...], tuple[Any, ...]]] | None = None
     """rhs(t, x, z, held, c) -> time derivatives of x, integrands of the quadratures"""
+    jacobian: Jacobian | None = None
+    """For implicit methods; None where it is not known as expressions"""
     clocks: tuple[Clock, ...] = ()
     """In the order in which they are evaluated at a tick"""
     reductions: tuple[Reduction, ...] = ()

@@ -52,6 +52,13 @@ def cascade_rhs(time, states, sampled, held, fixed):
     return ((v_dot, x_dot), ())
 
 
+def cascade_jacobian(time, states, sampled, held, fixed):
+    """The derivatives of `rhs` by the states and the time that are not zero."""
+    (_, _, k1, _, _, _) = fixed
+    partial_v_dot = -k1  # clocks.dpl:7
+    return (partial_v_dot, 1.0)
+
+
 def cascade_instants(time, states, sampled, held, fixed):
     """What the ends are read for."""
     (_, motor_x) = states
@@ -132,6 +139,7 @@ Cascade = spec.Scenario(
     rates=(0,),
     start=cascade_start,
     rhs=cascade_rhs,
+    jacobian=spec.Jacobian(rows=(0, 1), columns=(0, 0), entries=cascade_jacobian),
     clocks=(spec.Clock(every=5, evaluate=cascade_tick_1, states=(0,)), spec.Clock(every=1, evaluate=cascade_tick_2)),
     reductions=(spec.Reduction(kind="final", index=0),),
     instants=cascade_instants,

@@ -39,6 +39,11 @@ def aimed_rhs(time, states, sampled, held, fixed):
     return ((x_dot,), ())
 
 
+def aimed_jacobian(time, states, sampled, held, fixed):
+    """The derivatives of `rhs` by the states and the time that are not zero."""
+    return ()
+
+
 def aimed_instants(time, states, sampled, held, fixed):
     """What the ends are read for."""
     (x,) = states
@@ -140,6 +145,7 @@ Aimed = spec.Scenario(
     rates=(0,),
     start=aimed_start,
     rhs=aimed_rhs,
+    jacobian=spec.Jacobian(rows=(), columns=(), entries=aimed_jacobian),
     reductions=(spec.Reduction(kind="final", index=0),),
     instants=aimed_instants,
     ranges=aimed_ranges,

@@ -53,6 +53,12 @@ def held_rhs(time, states, sampled, held, fixed):
     return ((x_dot, v_dot), (x**2,))
 
 
+def held_jacobian(time, states, sampled, held, fixed):
+    """The derivatives of `rhs` by the states and the time that are not zero."""
+    (x, _) = states
+    return (1.0, -0.5, 2.0*x)
+
+
 def held_observe(time, states, sampled, held, fixed):
     """Every quantity by name."""
     (x, v) = states
@@ -122,6 +128,7 @@ Held = spec.Scenario(
     rates=(1,),
     start=held_start,
     rhs=held_rhs,
+    jacobian=spec.Jacobian(rows=(0, 1, 2), columns=(1, 1, 0), entries=held_jacobian),
     clocks=(spec.Clock(every=2, evaluate=held_tick_1), spec.Clock(every=1, evaluate=held_tick_2)),
     reductions=(spec.Reduction(kind="average", index=0),),
 )

@@ -13,7 +13,8 @@ def day_fixed(values):
     T_start = values["room.T"]
     on_start = values["thermostat.on"]
     k1 = 1/C
-    return (k1, T_start, on_start)
+    k2 = -100.0*k1
+    return (k1, k2, T_start, on_start)
 
 
 def day_tick_1(time, states, sampled, held, fixed):
@@ -30,9 +31,16 @@ def day_rhs(time, states, sampled, held, fixed):
     """Time derivatives of the states, and what is integrated."""
     (room_T,) = states
     (heat, _) = held
-    (k1, _, _) = fixed
+    (k1, _, _, _) = fixed
     T_dot = k1*(-100.0*room_T + heat + 28000.0)  # sampled.dpl:2
     return ((T_dot,), ())
+
+
+def day_jacobian(time, states, sampled, held, fixed):
+    """The derivatives of `rhs` by the states and the time that are not zero."""
+    (_, k2, _, _) = fixed
+    partial_T_dot = k2  # sampled.dpl:2
+    return (partial_T_dot,)
 
 
 def day_recorded(time, states, sampled, held, fixed):
@@ -66,7 +74,7 @@ def day_results(reduced, fixed):
 
 def day_start(fixed):
     """The states at the start; the first tick replaces what is held."""
-    (_, T_start, on_start) = fixed
+    (_, _, T_start, on_start) = fixed
     room_T = T_start  # sampled.dpl:2
     on = on_start  # sampled.dpl:5
     return ((room_T,), (on,), (0.0, 0.0))
@@ -104,6 +112,7 @@ Day = spec.Scenario(
     rates=(0,),
     start=day_start,
     rhs=day_rhs,
+    jacobian=spec.Jacobian(rows=(0,), columns=(0,), entries=day_jacobian),
     clocks=(spec.Clock(every=1, evaluate=day_tick_1, states=(0,)),),
     reductions=(spec.Reduction(kind="fraction", index=0),),
     recorded=day_recorded,
