@@ -261,7 +261,10 @@ SOLVERS: dict[str, MethodRow] = {
                 ("tsit5", "Tsitouras 5(4), adaptive: the default for smooth problems"),
                 ("dopri5", "Dormand-Prince 5(4), adaptive"),
                 ("dopri8", "Dormand-Prince 8(7), adaptive: for tight tolerances"),
-                ("rodas5p", "Rodas5P, linearly implicit (Rosenbrock), order 5(4), adaptive: the default for stiff problems"),
+                (
+                    "rodas5p",
+                    "Rodas5P, linearly implicit (Rosenbrock), order 5(4), adaptive: the default for stiff problems",
+                ),
                 ("kvaerno5", "Kvaerno 5(4), implicit with Newton's method, adaptive: for stiff problems"),
             )
         ),

@@ -4,7 +4,6 @@ of one colour each, and the solves that suit its pattern.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +34,9 @@ class Linearised:
 jax.tree_util.register_dataclass(Linearised, ["states", "integrals"], [])
 
 
-def system(slope: Slope, size: int, integrals: int, timed: bool, start: tuple[Any, Any], entries: Entries | None) -> System:
+def system(
+    slope: Slope, size: int, integrals: int, timed: bool, start: tuple[Any, Any], entries: Entries | None
+) -> System:
     """The system of y' = f(t, y), where y is `size` states and then `integrals`, on which nothing depends.
 
     Args:
@@ -130,16 +131,3 @@ def probed(slope: Slope, size: int, timed: bool, start: tuple[Any, Any]) -> Entr
         return products[given[columns], rows], totals, drift
 
     return Entries(form, at)
-
-
-def words(entries: Entries, size: int) -> str:
-    """How the Jacobian is solved with."""
-    match entries.form:
-        case linear.Banded(width=width):
-            return f"a band of {2 * width + 1} diagonals"
-        case _:
-            return f"a matrix of {size} by {size}"
-
-
-def sizes(shapes: list[tuple[int, ...]]) -> int:
-    return sum(math.prod(shape) for shape in shapes)

@@ -100,7 +100,7 @@ def _by_inverse(matrix: Array, inverted: Array) -> tuple[Solve, Solve]:
 
 
 def inverse(matrix: Array) -> Array:
-    """The inverse of a small matrix by Gauss and Jordan with pivots in the column; no call, so a batch is vector code."""
+    """A small matrix's inverse by Gauss and Jordan with pivots in the column: no call, so a batch is vector code."""
     size = matrix.shape[0]
     rows = np.arange(size)
     both = jnp.concatenate([matrix, jnp.eye(size, dtype=matrix.dtype)], axis=1)
@@ -109,8 +109,8 @@ def inverse(matrix: Array) -> Array:
         chosen = (rows == jnp.argmax(sizes)).astype(both.dtype)
         here = (rows == k).astype(both.dtype)
         pivot, old = chosen @ both, both[k]
-        swapped = both + here[:, None] * (pivot - old) + (chosen * (1 - here))[:, None] * (old - pivot)
-        both = swapped - (swapped[:, k] - here)[:, None] * (pivot / pivot[k])
+        both = both + jnp.outer(here, pivot - old) + jnp.outer(chosen * (1 - here), old - pivot)
+        both = both - jnp.outer(both[:, k] - here, pivot / pivot[k])
     return both[:, size:]
 
 
@@ -175,7 +175,7 @@ class Banded:
         return self._joined(_each(matrix.diagonal, v) + _each(matrix.below, before) + _each(matrix.above, after))
 
     def factored(self, matrix: Blocks, shift: Any) -> tuple[Solve, Solve]:
-        unit = jnp.eye(self.width, dtype=matrix.diagonal.dtype)
+        unit = jnp.eye(self.width, dtype=matrix.diagonal.dtype)[None]
         whole = Blocks(shift * unit - matrix.diagonal, -matrix.below, -matrix.above)
         forward, backward = _tridiagonal(whole) if self.width == 1 else _block_tridiagonal(whole)
         return lambda b: self._joined(forward(self._cut(b))), lambda b: self._joined(backward(self._cut(b)))

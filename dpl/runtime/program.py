@@ -355,7 +355,7 @@ class Scenario:
         times = trajectory.grid(self.spec, self.method, points)
         results, status = self._results(values)
         rows, ranges, also = self._trajectory(points, times)(groups.packed(_strong(values)))
-        return Run(
+        run = Run(
             self,
             times,
             jax.device_get(rows),
@@ -363,6 +363,9 @@ class Scenario:
             max(int(status), int(also)),
             jax.device_get(ranges),
         )
+        advice = choice.advice(self.spec, values, self.method) if run.code == solve.MAX_STEPS else None
+        run.notes += [advice] if advice else []
+        return run
 
     def _trajectory(self, points: int | None, times: np.ndarray) -> Callable[[Values], Any]:
         if points not in self._trajectories:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 OK, MAX_STEPS, NONFINITE, FAILED, CHATTERING, NOT_ENDED, NEVER, UNSET = range(8)
 STATUS = {
     OK: "ok",
-    MAX_STEPS: "the solver reached its greatest number of steps: for a stiff model write `using kvaerno5()`, "
+    MAX_STEPS: "the solver reached its greatest number of steps: for a stiff model write `using rodas5p()`, "
     "for one that chatters at a jump `smooth(…)` it, else give a larger `max_steps`",
     NONFINITE: "a value is not finite",
     FAILED: "the solver failed",

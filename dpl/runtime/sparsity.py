@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import Jaxpr, Literal
 
 MOST_STATES = 4_000
@@ -19,16 +20,18 @@ MOST_STATES = 4_000
 Bits = np.ndarray
 """[*shape, bytes] for each entry of an array the set of entries of the argument that it may depend on"""
 
-_INSIDE = frozenset("pjit jit closed_call custom_jvp_call custom_vjp_call remat checkpoint custom_vjp_call_jaxpr".split())
+_INSIDE = frozenset(
+    "pjit jit closed_call custom_jvp_call custom_vjp_call remat checkpoint custom_vjp_call_jaxpr".split()
+)
 _MOVING = frozenset(
     "slice reshape transpose squeeze broadcast_in_dim rev copy concatenate pad gather dynamic_slice "
     "dynamic_update_slice scatter expand_dims convert_element_type copy_p".split()
 )
 """Operations that only move entries about"""
 _ENTRYWISE = frozenset(
-    "add sub mul div rem neg sign abs max min pow integer_pow sqrt rsqrt cbrt exp exp2 expm1 log log1p sin cos tan asin "
-    "acos atan atan2 sinh cosh tanh asinh acosh atanh logistic erf erf_inv erfc lgamma digamma floor ceil round clamp "
-    "select_n eq ne lt le gt ge and or not xor is_finite nextafter square stop_gradient add_any".split()
+    "add sub mul div rem neg sign abs max min pow integer_pow sqrt rsqrt cbrt exp exp2 expm1 log log1p sin cos tan "
+    "asin acos atan atan2 sinh cosh tanh asinh acosh atanh logistic erf erf_inv erfc lgamma digamma floor ceil round "
+    "clamp select_n eq ne lt le gt ge and or not xor is_finite nextafter square stop_gradient add_any".split()
 )
 
 
@@ -63,13 +66,17 @@ def _through(jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Bits | Non
             continue
         for v, b in zip(eqn.outvars, _results(eqn, read, held, width), strict=True):
             known[v] = b
-    return [_full(bits(v), v.aval.shape, width) for v in jaxpr.outvars]
+    return [_full(bits(v), shape, width) for v, shape in zip(jaxpr.outvars, _shapes(jaxpr.outvars), strict=True)]
+
+
+def _shapes(variables: Sequence[Any]) -> list[tuple[int, ...]]:
+    return [v.aval.shape for v in variables]
 
 
 def _evaluated(eqn: Any, held: list[Any], values: dict[Any, Any]) -> None:
     """Indices are worked out where they do not depend on anything, as those of a slice are."""
     small = all(np.issubdtype(v.aval.dtype, np.integer) or v.aval.dtype == bool for v in eqn.outvars)
-    if small and all(h is not None and not isinstance(h, jax.core.Tracer) for h in held) and "jaxpr" not in eqn.params:
+    if small and all(h is not None and not isinstance(h, Tracer) for h in held) and "jaxpr" not in eqn.params:
         with jax.ensure_compile_time_eval():
             out = eqn.primitive.bind(*held, **eqn.params)
         out = out if eqn.primitive.multiple_results else [out]
@@ -100,13 +107,13 @@ def _results(eqn: Any, read: list[Bits | None], held: list[Any], width: int) -> 
 
 
 def _moved(eqn: Any, read: list[Bits | None], held: list[Any], width: int) -> Bits | None:
-    """The same operation on the numbers of the entries tells where each of them goes; None where an index is unknown."""
+    """The same operation on the numbers of the entries tells where each goes; None where an index is unknown."""
     operands: list[Any] = []
     rows = [np.zeros((1, width), np.uint8)]
     count = 1
     for v, b, h in zip(eqn.invars, read, held, strict=True):
         shape, dtype = v.aval.shape, v.aval.dtype
-        if np.issubdtype(dtype, np.integer) and h is not None and not isinstance(h, jax.core.Tracer):
+        if np.issubdtype(dtype, np.integer) and h is not None and not isinstance(h, Tracer):
             operands.append(np.asarray(h))  # an index
         elif np.issubdtype(dtype, np.integer):
             return None
