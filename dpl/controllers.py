@@ -105,12 +105,36 @@ class Controller:
             CompileError: the block is no function of its inputs and sampled states.
             ValueError: a param has no value, or the path holds a file of another kind.
         """
-        from dpl.compiler.export import MARK
+        _write({Path(path): self.source(params)})
 
-        text, target = self.source(params), Path(path)
-        if target.exists() and MARK not in target.read_text(encoding="utf-8", errors="replace")[:1000]:
-            raise ValueError(f"{target} exists and is no export of DPL: choose another name")
-        target.write_text(text, encoding="utf-8")
+    def c_source(
+        self, header: str, params: Mapping[str, Any] | None = None, *, float32: bool = False
+    ) -> tuple[str, str]:
+        """The C file and its header as texts; see `export_c`."""
+        from dpl.compiler.export_c import c_source
+
+        listed = {path: _listed(value) for path, value in self._values(params).items()}
+        return c_source(self._extract, listed, __version__, header, float32)
+
+    def export_c(
+        self, path: str | os.PathLike[str], params: Mapping[str, Any] | None = None, *, float32: bool = False
+    ) -> None:
+        """Writes the controller as C99 that needs <math.h> alone, and beside it the header of the same name.
+
+        Args:
+            path: where to, ending in `.c`; an earlier export is replaced.
+            params: as those of `export`.
+            float32: in single precision.
+        Raises:
+            CompileError: the block is no function of its inputs and states.
+            ValueError: a param has no value, or a path holds a file of another kind.
+        """
+        target = Path(path)
+        if target.suffix != ".c":
+            raise ValueError(f"C is written to a file that ends in `.c`, not to {target}")
+        header = target.with_suffix(".h")
+        source, declared = self.c_source(header.name, params, float32=float32)
+        _write({target: source, header: declared})
 
     def function(self, params: Mapping[str, Any] | None = None) -> Callable[..., Any]:
         """The controller as a pure JAX function of one call: of the inputs in order [declared units].
@@ -154,6 +178,17 @@ class Controller:
             name = unicodedata.normalize("NFKC", name)
             changed.set(self._keys.get(name) or self._keys.get(f"{self.path}.{name}") or name, value)
         return changed.values
+
+
+def _write(texts: Mapping[Path, str]) -> None:
+    """Each text to its file, where that is free or an earlier export."""
+    from dpl.compiler.export import MARK
+
+    for target in texts:
+        if target.exists() and MARK not in target.read_text(encoding="utf-8", errors="replace")[:1000]:
+            raise ValueError(f"{target} exists and is no export of DPL: choose another name")
+    for target, text in texts.items():
+        target.write_text(text, encoding="utf-8")
 
 
 def _listed(value: Any) -> Any:

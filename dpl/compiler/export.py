@@ -7,20 +7,23 @@ mangled names and literals; same input, same bytes.
 from __future__ import annotations
 
 import keyword
+import math
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dpl.compiler import declarations, ir
-from dpl.compiler.algebra import Expr, Symbol, opaque, sp, symbol, weights_of
+from dpl.compiler.algebra import TIME, Expr, Symbol, opaque, sp, symbol, weights_of
 from dpl.compiler.codegen import plain, snake
 from dpl.compiler.extract import Extract, Quantity
 from dpl.compiler.layers import literal, matrix_names, network_function, weight_lines
 from dpl.compiler.literals import WIDTH, assigned, quoted
-from dpl.compiler.names import Names, identifier, symbol_names
+from dpl.compiler.names import Names, identifier, readable, symbol_names
 from dpl.compiler.plain import NotPlain, PlainPrinter, mathematics, scalars_named, with_needed
 from dpl.compiler.printer import Printer
+from dpl.compiler.slices import sliced
 from dpl.compiler.start import Value
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.model import NetworkUse
@@ -28,7 +31,7 @@ from dpl.language.model import NetworkUse
 MARK = "exported by DPL"
 """Stands in the first line of every file that this module writes"""
 
-_OURS = "np math annotations Any Callable NamedTuple State Outputs START PERIOD state outputs"
+_OURS = "time np math annotations Any Callable NamedTuple Sequence State Outputs START PERIOD state outputs x u p P"
 
 
 def numpy_source(extract: Extract, values: Mapping[str, Any], version: str) -> str:
@@ -37,13 +40,14 @@ def numpy_source(extract: Extract, values: Mapping[str, Any], version: str) -> s
     Raises:
         CompileError: it calls what has no form in plain Python.
     """
-    first = _File(extract, values, version, set(scalars_named()))
+    kind = _Motion if extract.moves else _File
+    first = kind(extract, values, version, set(scalars_named()))
     try:
         first.text()  # says which functions it uses: names clash with those alone
     except NotPlain as error:
         message = f"`{extract.name}` cannot be exported: it calls `{error}`, which only the runtime has"
         raise CompileError([Diagnostic("not-exportable", message, Label(extract.span, "declared here"))]) from None
-    return _File(extract, values, version, with_needed(first.printer.used)).text()
+    return kind(extract, values, version, with_needed(first.printer.used)).text()
 
 
 class _Naming:
@@ -56,12 +60,13 @@ class _Naming:
         names = Names(self.taken)
         self.function = names.unique(snake(identifier(extract.name)))
         self.arguments = [names.unique(identifier(q.name)) for q in extract.inputs]
-        self.fields = [names.unique(identifier(q.name)) for q in extract.states]
+        self.fields = [names.unique(readable(q.name)) for q in extract.states]
         self.results = _fields([identifier(q.name) for q in extract.outputs])
-        given = zip((*extract.inputs, *extract.states), (*self.arguments, *self.fields), strict=True)
+        wished = [identifier(extract.local(q.name)) for q in extract.params]
+        self.params = [names.unique(wish if extract.moves else wish.upper()) for wish in wished]
+        quantities = (*extract.inputs, *extract.states, *extract.params)
+        given = zip(quantities, (*self.arguments, *self.fields, *self.params), strict=True)
         self.symbols: dict[Symbol, str] = {q.symbol: name for q, name in given}
-        for q in extract.params:
-            self.symbols[q.symbol] = names.unique(identifier(extract.local(q.name)).upper())
         self.networks: dict[str, str] = {}
         for path, wish in wishes.items():
             self.networks[path] = names.unique(f"{wish}_network" if wish == self.function else wish)
@@ -103,14 +108,17 @@ class _File:
         networks = [line for use in e.networks for line in ("", "", *self.network(use))]
         fixed = [line for s in e.fixed for line in statement(s, self.printer, "")]
         starts = [self.printer.text(s) for s in e.starts or ()]
-        numbers = [*self.params(), *self.weights(), *fixed]
+        numbers = [*self.params_lines(), *self.weights(), *fixed]
         if e.states and e.starts is not None:
-            given = [f"{name}={text}" for name, text in zip(self.naming.fields, starts, strict=True)]
-            numbers += [f"START = State({', '.join(given)})"]
+            numbers += self.start(starts)
         body = [*self.types(), *function, *networks]
         for lines in (mathematics(self.printer.used), numbers):
             body += ["", "", *lines] if lines else []
         return "\n".join([*self.opening("\n".join(body)), *body]) + "\n"
+
+    def start(self, texts: list[str]) -> list[str]:
+        given = [f"{name}={text}" for name, text in zip(self.naming.fields, texts, strict=True)]
+        return [f"START = State({', '.join(given)})"]
 
     def network(self, use: NetworkUse) -> list[str]:
         name, weights = self.naming.networks[use.path], self.naming.symbols[weights_of(use.path)]
@@ -123,11 +131,7 @@ class _File:
         title = f"{plain(e.name)} of {plain(e.span.source.name)}, {MARK} {self.version}."
         doc = declarations.clean(e.doc)
         lines = [f'"""{title}', *(["", *textwrap.wrap(plain(doc), WIDTH)] if doc else []), "", *self.usage(), ""]
-        for title, names, quantities in (
-            ("Takes", self.naming.arguments, e.inputs),
-            ("Returns", self.naming.results, e.outputs),
-            ("State", self.naming.fields, e.states),
-        ):
+        for title, names, quantities in self.sections():
             if quantities:
                 width = max(map(len, names))
                 said = [f"    {n:<{width}}  {_described(q, n)}" for n, q in zip(names, quantities, strict=True)]
@@ -136,10 +140,15 @@ class _File:
         lines += [*self.imports(body), *(["", f"PERIOD = {float(e.period)!r}  # s between calls"] if e.period else [])]
         return lines
 
+    def sections(self) -> list[tuple[str, Sequence[str], Sequence[Quantity]]]:
+        e, n = self.extract, self.naming
+        return [("Takes", n.arguments, e.inputs), ("Returns", n.results, e.outputs), ("State", n.fields, e.states)]
+
     @staticmethod
     def imports(body: str) -> list[str]:
         lines = ["import math"] if "math." in body else []
-        lines += ["from collections.abc import Callable"] if "Callable[" in body else []
+        needed = [w for w in ("Callable", "Sequence") if f"{w}[" in body]
+        lines += [f"from collections.abc import {', '.join(needed)}"] if needed else []
         typing = [w for w in ("Any", "NamedTuple") if re.search(rf"\b{w}\b", body)]
         lines += [f"from typing import {', '.join(typing)}"] if typing else []
         numpy = ["", "import numpy as np"] if "np." in body else []
@@ -209,7 +218,7 @@ class _File:
         found = [(u, self.naming.symbols[weights_of(u.path)]) for u in self.extract.networks]
         return [line for use, name in found for line in weight_lines(use, name, self.values[use.path])]
 
-    def params(self) -> list[str]:
+    def params_lines(self) -> list[str]:
         lines: list[str] = []
         for q in self.extract.params:
             value = self.values[q.name]
@@ -222,6 +231,92 @@ class _File:
         return lines
 
 
+# ---------------------------------------------------------------- the right-hand side of a model
+
+
+class _Motion(_File):
+    """Functions of vectors: `name_rhs(time, x, u, p)`, and of the same `name_outputs`."""
+
+    def usage(self) -> list[str]:
+        call = f"{self.naming.function}_{{}}(time, x, u, p)"
+        lines = [f"    dx = {call.format('rhs')}  # per second"]
+        return [*lines, *([f"    y = {call.format('outputs')}"] if self.extract.outputs else [])]
+
+    def sections(self) -> list[tuple[str, Sequence[str], Sequence[Quantity]]]:
+        e, n = self.extract, self.naming
+        params = [replace(q, name=e.local(q.name)) for q in e.params]
+        rows = (("x", n.fields, e.states), ("u", n.arguments, e.inputs), ("p", n.params, params))
+        return [*((f"In `{title}`", names, found) for title, names, found in rows), ("In `y`", n.results, e.outputs)]
+
+    def types(self) -> list[str]:
+        return []
+
+    def function(self) -> list[str]:
+        e = self.extract
+        lines = self.of_vectors("rhs", "Time derivatives of x, per second.", e.following)
+        return lines + (self.of_vectors("outputs", "What the model tells of itself.", e.results) if e.outputs else [])
+
+    def of_vectors(self, role: str, doc: str, results: Sequence[Expr]) -> list[str]:
+        e, n = self.extract, self.naming
+        lines = ["", "", *(['@np.errstate(all="ignore")'] if self.arrays else [])]
+        arguments = ["time: float", "x: Sequence[float]", self.given(), "p: Sequence[float] | None = None"]
+        lines += _called(f"def {n.function}_{role}", arguments, " -> np.ndarray:")
+        lines += [f'    """{doc}"""']
+        lines += _from_vector("x", n.fields, e.states, "x")
+        lines += _from_vector("u", n.arguments, e.inputs, "u")
+        lines += _from_vector("p", n.params, e.params, "P if p is None else p")
+        for s in motion_body(e, results):
+            lines += statement(s, self.printer, "    ")
+        texts = list(map(self.printer.text, results))
+        if any(map(e.shapes.of, results)):
+            flat = "".join(f"np.ravel({t}), " for t in texts)
+            return [*lines, f"    return np.concatenate(({flat.rstrip()}))"]
+        return [*lines, f"    return np.array(({''.join(f'{t}, ' for t in texts).rstrip()}))"]
+
+    def given(self) -> str:
+        """The argument `u`, with its default where every input has one."""
+        defaults = [unscaled(q.default, float(q.unit.scale)) for q in self.extract.inputs if q.default is not None]
+        every = len(defaults) == len(self.extract.inputs) and not any(q.shape for q in self.extract.inputs)
+        return f"u: Sequence[float] = {tuple(defaults)!r}" if every else "u: Sequence[float]"
+
+    def start(self, texts: list[str]) -> list[str]:
+        return _vector("START", zip(texts, self.extract.states, strict=True), self.naming.fields)
+
+    def params_lines(self) -> list[str]:
+        quantities = self.extract.params
+        scaled = [unscaled(self.values[q.name], float(q.unit.scale)) for q in quantities]
+        return _vector("P", zip(map(literal, scaled), quantities, strict=True), self.naming.params)
+
+
+def motion_body(extract: Extract, results: Sequence[Expr]) -> list[ir.Statement]:
+    """The statements of a right-hand side, or of its outputs, that these results need."""
+    known = {q.symbol for q in (*extract.states, *extract.inputs, *extract.params)} | {TIME}
+    known |= {weights_of(u.path) for u in extract.networks} | {t for s in extract.fixed for t in ir.targets(s)}
+    return sliced(extract.body, results, known)
+
+
+def _from_vector(name: str, fields: Sequence[str], quantities: Sequence[Quantity], given: str) -> list[str]:
+    """The quantities that a vector holds, one after the other, each in the order of its rows."""
+    if not fields:
+        return []
+    if not any(q.shape for q in quantities):
+        return _unpacked(fields, f"np.asarray({given}, float).tolist()")
+    lines, at = [f"    {name} = np.asarray({given}, float)"], 0
+    for field, q in zip(fields, quantities, strict=True):
+        size = math.prod(q.shape)
+        part = f"{name}[{at}:{at + size}].reshape({q.shape})" if q.shape else f"float({name}[{at}])"
+        lines.append(f"    {field} = {part}")
+        at += size
+    return lines
+
+
+def _vector(name: str, values: Iterable[tuple[str, Quantity]], fields: Sequence[str]) -> list[str]:
+    """`name = (…)`, a quantity a line."""
+    found = [(f"*np.ravel({text})," if q.shape else f"{text},", q) for text, q in values]
+    lines = [f"    {text}  # {f} {_unit(q)}".rstrip() for (text, q), f in zip(found, fields, strict=True)]
+    return [f"{name} = (", *map(plain, lines), ")"] if lines else [f"{name} = ()"]
+
+
 # ---------------------------------------------------------------- a function for JAX
 
 
@@ -229,7 +324,16 @@ def jax_source(extract: Extract) -> str:
     """A module whose `step(values, inputs, states)` returns the tuples of outputs and of next states.
 
     `values` [SI] by path; `inputs`, `states` and what is returned are tuples in declared units.
+
+    Raises:
+        CompileError: it moves.
     """
+    if extract.moves:
+        message = f"`{extract.name}` has no form for JAX of its own: its states move between calls"
+        help_text = "export it as Python or C, or simulate a scenario with it"
+        raise CompileError(
+            [Diagnostic("not-exportable", message, Label(extract.span, "declared here"), help=help_text)]
+        )
     naming = _Naming(extract, ["step", "values", "inputs", "states"])
     specs = {u.path: naming.symbols[weights_of(u.path)] + "_SPEC" for u in extract.networks}
     printer = _JaxPrinter(naming.symbols, {u.path: (specs[u.path], len(u.outputs) > 1) for u in extract.networks})
@@ -301,11 +405,11 @@ def _type(q: Quantity) -> str:
 
 def _default(q: Quantity) -> str:
     assert q.default is not None
-    return repr(_unscaled(q.default, float(q.unit.scale)))
+    return repr(unscaled(q.default, float(q.unit.scale)))
 
 
-def _unscaled(value: Value, scale: float) -> Value:
-    return tuple(_unscaled(v, scale) for v in value) if isinstance(value, tuple) else value / scale
+def unscaled(value: Value, scale: float) -> Value:
+    return tuple(unscaled(v, scale) for v in value) if isinstance(value, tuple | list) else value / scale
 
 
 def _named_tuple(name: str, doc: str, fields: Sequence[str], quantities: Sequence[Quantity]) -> list[str]:

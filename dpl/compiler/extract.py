@@ -18,6 +18,7 @@ from dpl.compiler.algebra import (
     INFINITY,
     ONE,
     TIME,
+    ZERO,
     Expr,
     Symbol,
     by_name,
@@ -85,6 +86,9 @@ class Extract:
     shapes: Shapes
     prefix: str
     """What the paths of the block's own names begin with"""
+    moves: bool = False
+    """A model's motion: `states` move in continuous time, `following` are their rates [declared units per second], and
+    `params` are arguments too"""
 
     def local(self, path: str) -> str:
         """A path as the block itself has it."""
@@ -102,32 +106,42 @@ class Extract:
 
 
 def extract_block(system: System, root: Scope) -> Extract:
-    """The function of the part `root` of a system, or of a model by itself.
+    """The function of the part `root` of a system, or of a model by itself; of a model that moves its right-hand side.
 
     Raises:
-        CompileError: it is no function of its inputs and sampled states.
+        CompileError: it is no function of its inputs and states.
     """
     assert isinstance(root.item, syntax.Model)
     cut = _cut(system, root)
-    _refuse_rates(cut, root)
+    moves = root.item.kind == "model" and any(_moving(v, root) for v in cut.variables)
+    _refuse_rates(cut, root, moves)
     period = _period(cut, root)
     causal = causal_system(cut)
     translator = causal.translator
-    states = [v for v in cut.variables if v.kind == "state" and _within(v.scope, root)]
+    inputs = _inputs(cut, root)
+    orders = translator.structure.orders
+    states = [
+        (v, k) for v in cut.variables for k in range(orders.get(v, 1)) if v.kind == "state" and _within(v.scope, root)
+    ]
     outputs = [v for v in cut.variables if v.kind == "output" and v.scope is root]
     entries: list[ir.Statement] = []
-    given = tuple(_given(v, translator, entries) for v in _inputs(cut, root))
-    kept = tuple(_kept(v, translator, entries) for v in states)
-    found = _Function(causal, entries, [q.symbol for q in (*given, *kept)])
-    for raw, variable in zip((*given, *kept), (*_inputs(cut, root), *states), strict=True):
-        found.shapes.learn(raw.symbol, translator.symbol(variable))
+    given = tuple(_given(v, translator, entries) for v in inputs)
+    kept = tuple(_kept(v, translator, entries, k) for v, k in states)
+    settable = [v for v in cut.variables if v.kind == "param"] if moves else []
+    params = tuple(_kept(v, translator, entries) for v in settable)
+    symbols = [q.symbol for q in (*given, *kept, *params)]
+    found = _Function(causal, entries, [*symbols, TIME] if moves else symbols, params if moves else None)
+    for raw, variable in zip(symbols, (*inputs, *(v for v, _ in states), *settable), strict=True):
+        found.shapes.learn(raw, translator.symbol(variable))
     results = [found.value(translator.symbol(v), v) for v in outputs]
-    following = [found.value(next_of(translator.symbol(v)), v) for v in states]
+    following = [
+        found.value(translator.symbol(v, k + 1) if moves else next_of(translator.symbol(v)), v) for v, k in states
+    ]
     prefix = f"{root.path}." if root.path else ""
     return found.extract(
         results,
         following,
-        [found.start(v) for v in states],
+        [found.start(v) if k == 0 else ZERO for v, k in states],
         name=root.item.name,
         doc=root.item.doc,
         span=root.item.name_span,
@@ -136,7 +150,12 @@ def extract_block(system: System, root: Scope) -> Extract:
         states=tuple(_local(q, prefix) for q in kept),
         outputs=tuple(_local(Quantity(translator.symbol(v), v.path, v.display, v.shape), prefix) for v in outputs),
         prefix=prefix,
+        moves=moves,
     )
+
+
+def _moving(variable: Variable, root: Scope) -> bool:
+    return variable.kind == "state" and variable.clock is None and _within(variable.scope, root)
 
 
 def _local(quantity: Quantity, prefix: str) -> Quantity:
@@ -182,7 +201,16 @@ def _cut(system: System, root: Scope) -> System:
     variables = [v for v in system.variables if v in met or _within(v.scope, root)]
     needed = [e for v, e in outside.items() if v in met]
     return System(
-        root.item.name, root.item.doc, root.item, root, variables, equations=[*needed, *own], time=system.time
+        root.item.name,
+        root.item.doc,
+        root.item,
+        root,
+        variables,
+        equations=[*needed, *own],
+        lagrangians=[found for found in system.lagrangians if _within(found.scope, root)],
+        applied=[a for a in system.applied if a.target in mine],
+        constraints=[c for c in system.constraints if _within(c.scope, root)],
+        time=system.time,
     )
 
 
@@ -200,13 +228,22 @@ def _given(variable: Variable, translator: Translator, entries: list[ir.Statemen
     return Quantity(raw, variable.path, variable.display, variable.shape, default)
 
 
-def _kept(variable: Variable, translator: Translator, entries: list[ir.Statement]) -> Quantity:
-    """A state as it was returned at the tick before."""
-    found = raw = translator.symbol(variable)
+def _kept(variable: Variable, translator: Translator, entries: list[ir.Statement], order: int = 0) -> Quantity:
+    """A state as it was returned at the tick before, or what the caller of a right-hand side gives."""
+    found = raw = translator.symbol(variable, order)
+    path = variable.path + "'" * order
     if variable.display.scale != 1:
-        raw = symbol(f"argument {variable.path}")
+        raw = symbol(f"argument {path}")
         entries.append(ir.Assign(found, raw * _scale(variable.display), variable.span.origin))
-    return Quantity(raw, variable.path, variable.display, variable.shape)
+    return Quantity(raw, path, rate_unit(variable.display, order), variable.shape)
+
+
+def rate_unit(unit: Unit, order: int = 1) -> Unit:
+    """The unit of the derivative, in seconds."""
+    if not order:
+        return unit
+    bracketed = f"({unit.text})" if set(unit.text) & set("/*") else unit.text or "1"
+    return rate_unit(Unit(unit.dimension, unit.scale, f"{bracketed}/s"), order - 1)
 
 
 def _scale(unit: Unit) -> Expr:
@@ -248,13 +285,20 @@ def extract_network(use: NetworkUse, system: System) -> Extract:
 class _Function:
     """The statements of a function, told apart by what they depend on."""
 
-    def __init__(self, causal: CausalSystem, entries: list[ir.Statement], arguments: list[Symbol]):
+    def __init__(
+        self,
+        causal: CausalSystem,
+        entries: list[ir.Statement],
+        arguments: list[Symbol],
+        params: tuple[Quantity, ...] | None = None,
+    ):
         self.causal, self.translator = causal, causal.translator
         self.statements = [*entries, *(ir.mapped(s, exact) for s in causal.statements)]
         self.arguments = set(arguments)
         self.shapes = Shapes(self.translator)
-        self.params = [v for v in causal.system.variables if v.kind == "param"]
-        self.inputs = {self.translator.symbol(v) for v in self.params}
+        declared = [v for v in causal.system.variables if v.kind == "param"]
+        self.params = tuple(map(self.param, declared)) if params is None else params
+        self.inputs = {q.symbol for q in self.params} if params is None else set[Symbol]()
         self.inputs |= {weights_of(path) for path in self.translator.networks}
         self.fixed = set(self.inputs)
         for statement in self.statements:
@@ -298,7 +342,7 @@ class _Function:
         read = {s for f in (*fixed, *body) for s in ir.reads(f)} | free((*returns, *begin))
         return Extract(
             name,
-            params=tuple(self.param(v) for v in self.params if self.translator.symbol(v) in read),
+            params=tuple(q for q in self.params if q.symbol in read),
             networks=tuple(u for p, u in self.translator.networks.items() if weights_of(p) in read),
             fixed=tuple(fixed),
             body=tuple(body),
@@ -354,11 +398,16 @@ def _period(system: System, root: Scope) -> Fraction | None:
     return next(iter(clocks), None)
 
 
-def _refuse_rates(system: System, root: Scope) -> None:
-    """A function that is called now and then knows no motion in between."""
+def _refuse_rates(system: System, root: Scope, moves: bool) -> None:
+    """A function that is called now and then knows no motion in between, and a right-hand side no ticks."""
     problems: list[Diagnostic] = []
     for variable in system.variables:
-        if variable.kind == "state" and variable.clock is None and _within(variable.scope, root):
+        if moves and variable.clock is not None and _within(variable.scope, root):
+            message = f"`{system.name}` cannot be exported: it holds both states that move and blocks on clocks"
+            label = Label(variable.clock.span, "on a clock")
+            way_out = "export the plant and the controller, each by its own name"
+            raise CompileError([Diagnostic("not-exportable", message, label, help=way_out)])
+        if not moves and _moving(variable, root):
             message = f"`{system.name}` cannot be exported: its state `{variable.path}` moves between calls"
             way_out = "put the block on a clock (`every 10 [ms]`) and let its states advance by `next`"
             label = Label(variable.span, "a continuous state")
@@ -376,7 +425,7 @@ def _refuse_rates(system: System, root: Scope) -> None:
             related = (Label(variable.span, "the input"),)
             label = Label(equation.span, "differentiates it")
             problems.append(Diagnostic("not-exportable", message, label, related, way_out))
-    if not any(v.kind == "output" and v.scope is root for v in system.variables):
+    if not moves and not any(v.kind == "output" and v.scope is root for v in system.variables):
         message = f"`{system.name}` cannot be exported: it has no output"
         label = Label(_name_span(root), "declares none")
         problems.append(Diagnostic("not-exportable", message, label, help="write `output y = …`"))

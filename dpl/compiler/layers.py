@@ -1,6 +1,8 @@
 """A network as plain Python: scaled, through its layers, squashed onto its ranges, in SI; see `runtime/networks.py`.
 
-One row of a weight matrix belongs to one neuron, so that a layer is `W.dot(h) + B`.
+One row of a weight matrix belongs to one neuron, so that a layer is `W.dot(h) + B`. Every call of NumPy costs half as
+much as a layer of 32: the biases of the first layer are the weights of an input that is always 1, and those of outputs
+that are numbers are added as such.
 """
 
 from __future__ import annotations
@@ -38,31 +40,36 @@ def network_function(use: NetworkUse, name: str, weights: str, taken: Sequence[s
     lines = [f"def {name}({typed}) -> {kind}:"]
     if len(lines[0]) > WIDTH:
         lines = [f"def {name}(", *(f"    {t}," for t in typed.split(", ")), f") -> {kind}:"]
-    lines += [f'    """A network with {_hidden(use.options.hidden)}; in SI units."""']
-    lines += [_gathered([_scaled(p, a) for p, a in zip(use.inputs, arguments, strict=True)], use.inputs)]
+    lines += [f'    """A network with {described(use.options.hidden)}; in SI units."""']
+    given = [scaled(p, a) for p, a in zip(use.inputs, arguments, strict=True)]
+    product, bias = f"{weights}_W1.dot({_gathered(given, use.inputs)})", ""
     activation = _ACTIVATIONS[use.options.activation]
-    for layer in range(1, len(use.options.hidden) + 1):
-        value = f"{weights}_W{layer}.dot(h) + {weights}_B{layer}"
+    for layer in range(2, len(use.options.hidden) + 2):
         once = "{}" in activation
+        value = product + bias
         lines += [f"    h = {activation.format(value)}"] if once else [f"    h = {value}", f"    h = {activation}"]
-    last = len(use.options.hidden) + 1
-    return lines + _results(use.outputs, f"{weights}_W{last}.dot(h) + {weights}_B{last}", scalar)
+        product, bias = f"{weights}_W{layer}.dot(h)", f" + {weights}_B{layer}"
+    return lines + _results(use.outputs, product, bias, scalar)
 
 
 def matrix_names(use: NetworkUse, name: str) -> list[str]:
     """What `weight_lines` defines."""
     assert use.options is not None
-    return [f"{name}_{kind}{i + 1}" for i in range(len(use.options.hidden) + 1) for kind in "WB"]
+    last = len(use.options.hidden) + 1
+    return [f"{name}_W1", *(f"{name}_{kind}{i}" for i in range(2, last + 1) for kind in "WB")]
 
 
 def weight_lines(use: NetworkUse, name: str, values: Mapping[str, Any]) -> list[str]:
     """The matrices and vectors; `values` holds `w`, one [inputs][outputs] list a layer, and `b`."""
     lines: list[str] = []
     for i, (w, b) in enumerate(zip(values["w"], values["b"], strict=True), 1):
-        rows: Any = [list(column) for column in zip(*w, strict=True)]
-        if i == len(values["w"]) and _single(use.outputs):
+        rows: Any = [list(column) for column in zip(*([*w, b] if i == 1 else w), strict=True)]
+        last = i == len(values["w"])
+        if last and _single(use.outputs):
             rows, b = rows[0], b[0]
-        lines += [*array(f"{name}_W{i}", rows), *array(f"{name}_B{i}", b)]
+        lines += array(f"{name}_W{i}", rows)
+        if i > 1:
+            lines += [f"{name}_B{i} = {literal(b)}"] if last and _numbers(use.outputs) else array(f"{name}_B{i}", b)
     return lines
 
 
@@ -103,59 +110,64 @@ def _single(outputs: Sequence[PortType]) -> bool:
     return [p.shape for p in outputs] == [()]
 
 
-def _hidden(sizes: Sequence[int]) -> str:
+def described(sizes: Sequence[int]) -> str:
     if not sizes:
         return "no hidden layer"
     return f"{'a hidden layer' if len(sizes) == 1 else 'hidden layers'} of {' and '.join(map(str, sizes))}"
 
 
-def _ends(port: PortType) -> tuple[float | None, float | None]:
+def ends(port: PortType) -> tuple[float | None, float | None]:
     low, high = (None if b is None or not math.isfinite(b) else b for b in (port.low, port.high))
     return low, high
 
 
-def _scale(port: PortType) -> float:
+def unit_scale(port: PortType) -> float:
     return 1.0 if port.unit is None else float(port.unit.scale)
 
 
-def _scaled(port: PortType, name: str) -> str:
-    low, high = _ends(port)
+def scaled(port: PortType, name: str) -> str:
+    """An input on the way into the first layer, as text that Python and C both read."""
+    low, high = ends(port)
     if low is None or high is None:
-        return name if _scale(port) == 1 else f"{name}/{_scale(port)!r}"
+        return name if unit_scale(port) == 1 else f"{name}/{unit_scale(port)!r}"
     middle, factor = 0.5 * (low + high), 2.0 / (high - low)
     shifted = name if middle == 0 else f"({name} {'-' if middle > 0 else '+'} {abs(middle)!r})"
     return shifted if factor == 1 else f"{shifted}*{factor!r}"
 
 
 def _gathered(values: list[str], ports: Sequence[PortType]) -> str:
-    arrays = any(p.shape for p in ports)
-    items = [f"np.ravel({v})" for v in values] if arrays else values
-    inside = ", ".join(items) + ("," if len(items) == 1 else "")
-    return f"    h = {'np.concatenate' if arrays else 'np.array'}(({inside}))"
+    """What goes into the first layer, and 1."""
+    if any(p.shape for p in ports):
+        return f"np.concatenate(({', '.join(f'np.ravel({v})' for v in values)}, (1.0,)))"
+    return f"({', '.join([*values, '1.0'])})" if values else "(1.0,)"
 
 
-def _results(outputs: Sequence[PortType], layer: str, scalar: Scalar) -> list[str]:
+def _numbers(outputs: Sequence[PortType]) -> bool:
+    return not any(p.shape for p in outputs)
+
+
+def _results(outputs: Sequence[PortType], product: str, bias: str, scalar: Scalar) -> list[str]:
     """The last layer, and what it says of each output."""
     if _single(outputs):
-        return [f"    z = float({layer})", f"    return {_squashed(outputs[0], 'z', scalar)}"]
+        return [f"    z = float({product}){bias}", f"    return {_squashed(outputs[0], 'z', scalar)}"]
+    if _numbers(outputs):
+        terms = [f"z[{i}]{bias}[{i}]" if bias else f"z[{i}]" for i in range(len(outputs))]
+        parts = [_squashed(p, f"({t})" if bias else t, scalar) for p, t in zip(outputs, terms, strict=True)]
+        return [f"    z = {product}.tolist()", f"    return {', '.join(parts)}"]
     parts: list[str] = []
     at = 0
     for port in outputs:
         size = math.prod(port.shape)
         z = f"z[{at}:{at + size}].reshape({port.shape})" if port.shape else f"z[{at}]"
-        parts.append(_squashed(port, z, scalar))
+        parts.append(_squashed(port, z, scalar) if port.shape else f"float({_squashed(port, z, scalar)})")
         at += size
-    numbers = not any(p.shape for p in outputs)
-    lines = [f"    z = ({layer}).tolist()" if numbers else f"    z = {layer}"]
-    if not numbers:
-        parts = [part if p.shape else f"float({part})" for p, part in zip(outputs, parts, strict=True)]
-    return [*lines, f"    return {', '.join(parts)}"]
+    return [f"    z = {product}{bias}", f"    return {', '.join(parts)}"]
 
 
 def _squashed(port: PortType, z: str, scalar: Scalar) -> str:
     """From any number to the port's range."""
-    low, high = _ends(port)
-    scale = "" if _scale(port) == 1 else f"{_scale(port)!r}*"
+    low, high = ends(port)
+    scale = "" if unit_scale(port) == 1 else f"{unit_scale(port)!r}*"
     if low is not None and high is not None:
         squashed = f"np.exp(-np.logaddexp(0.0, -2.0*{z}))" if port.shape else scalar("sigmoid", f"2.0*{z}")
         return f"{low!r} + {high - low!r}*{squashed}"

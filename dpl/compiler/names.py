@@ -46,16 +46,21 @@ def _ascii(character: str) -> str:
 class Names:
     """Unique names, given out in a fixed order."""
 
-    def __init__(self, taken: Iterable[str] = ()):
-        self._taken = set(RESERVED) | set(taken)
+    def __init__(self, taken: Iterable[str] = (), reserved: frozenset[str] = RESERVED):
+        self._reserved, self._taken = reserved, set(reserved) | set(taken)
 
     def unique(self, wish: str) -> str:
         """The wish, or the wish with a number where it is taken."""
-        name, count = (f"{wish}_" if wish in RESERVED else wish), 2
+        name, count = (f"{wish}_" if wish in self._reserved else wish), 2
         while name in self._taken:
             name, count = f"{wish}_{count}", count + 1
         self._taken.add(name)
         return name
+
+
+def readable(path: str) -> str:
+    """An identifier for a path of quantities, primes and all: `cart.x'` becomes `cart_x_dot`."""
+    return _wish(path, short=False)
 
 
 def symbol_names(symbols: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:

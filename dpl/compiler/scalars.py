@@ -167,8 +167,20 @@ def pick(scores: Any, values: Any) -> float:
 
 
 def linear_solve(rows: tuple[Any, ...], right: tuple[Any, ...]) -> list[Any]:
-    """The unknowns x of `rows @ x = right`; NaN where there is no one solution."""
-    try:
-        return np.linalg.solve(np.array(rows, float), np.array(right, float)).tolist()
-    except np.linalg.LinAlgError:
-        return [math.nan] * len(right)
+    """The unknowns x of `rows @ x = right`, by elimination with pivots; NaN where there is no one solution."""
+    a, b, n = [list(row) for row in rows], list(right), len(right)
+    for k in range(n):
+        best = max(range(k, n), key=lambda i: abs(a[i][k]))
+        a[k], a[best], b[k], b[best] = a[best], a[k], b[best], b[k]
+        if a[k][k] == 0:
+            return [math.nan] * n
+        for i in range(k + 1, n):
+            factor = a[i][k] / a[k][k]
+            for j in range(k + 1, n):
+                a[i][j] -= factor * a[k][j]
+            b[i] -= factor * b[k]
+    for i in reversed(range(n)):
+        for j in range(i + 1, n):
+            b[i] -= a[i][j] * b[j]
+        b[i] /= a[i][i]
+    return b

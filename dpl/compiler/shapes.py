@@ -8,7 +8,7 @@ from dpl.compiler import ir, noise
 from dpl.compiler.algebra import Expr, Symbol, function_name, network_path, next_of, opaque, sp, start_of
 from dpl.compiler.symbolic import Translator
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
-from dpl.language.model import NetworkUse
+from dpl.language.model import NetworkUse, PortType
 
 Shape = tuple[int, ...]
 
@@ -131,12 +131,17 @@ class Shapes:
             return _RULES[name](inner)
         return _broadcast(inner)
 
-    def _result(self, call: Expr, position: int) -> Shape:
+    def ports(self, call: Expr) -> tuple[PortType, ...]:
+        """The outputs of the network that is called, or whose several results a symbol names."""
         path = network_path(call)
         if path is not None:
-            return self.translator.networks[path].outputs[position].shape
+            return self.translator.networks[path].outputs
         record = self._records.get(call) or self.translator.quantities[call][0].record
-        return record.outputs[position].shape if record else ()
+        return record.outputs if record else ()
+
+    def _result(self, call: Expr, position: int) -> Shape:
+        ports = self.ports(call)
+        return ports[position].shape if ports else ()
 
 
 def _broadcast(shapes: Iterable[Shape]) -> Shape:
