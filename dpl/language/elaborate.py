@@ -130,8 +130,12 @@ class _Elaborator(Gathering):
             alone = [s for s in body if isinstance(s, ALONE)]
             self.problems += [not_in_array(s, scope) for s in alone[:1]]
             body = [s for s in body if s not in alone]
+        consts = [s for s in body if isinstance(s, syntax.Declaration) and s.kind == "const"]
+        known = {id(s): self.variable(s, scope) for s in consts}  # before the parts, which may be as many as one says
         for statement in body:
             match statement:
+                case syntax.Declaration() if id(statement) in known:
+                    self.system.variables.append(known[id(statement)])
                 case syntax.Declaration():
                     self.declared(statement, scope, during)
                 case syntax.Network():
@@ -173,6 +177,8 @@ class _Elaborator(Gathering):
         kind = "let" if item.kind == "noise" else item.kind
         unit = read_unit(item.unit, self.problems) if item.unit else None
         variable = Variable(scope.join(item.name), kind, item, scope, unit)
+        if kind == "const" and item.value is not None and not item.indices:
+            variable.value = Scoped(item.value, scope, unit)
         self.bind(scope, item.name, item.name_span, variable)
         self.fits_kind(item, scope)
         return variable
