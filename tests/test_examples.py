@@ -141,3 +141,15 @@ def test_a_leg_learns_to_hop():
     for target in (0.6, 0.7, 0.8):
         run = longer.simulate(values={**values, "target": target})
         assert run["hopper.top"][run.time > 3] == pytest.approx(target, abs=0.03)
+
+
+# ---------------------------------------------------------------- arrays
+
+
+@pytest.mark.long
+def test_a_rods_conductivity_is_found_from_how_it_warms_up():
+    program, results = done("heat")
+    assert results["it_predicts"].status == results["it_found_the_law"].status == "done"
+    curve = program.scenarios["Curve"]
+    off = [curve.simulate(values={**curve.params, "T": T}).metrics["off"] for T in (310, 350, 390)]
+    assert max(off) < 0.1

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.integrate import solve_ivp
+from scipy.special import gammainc
 
 import dpl
 
@@ -204,3 +205,66 @@ def test_gymnasium_cartpole():
         states.append(env.state)
     ticks = np.floor(run.time / 0.02 + 1e-6).astype(int)
     assert_agree(run, "plant.x plant.v plant.θ plant.ω", np.array(states)[ticks].T)
+
+
+# ---------------------------------------------------------------- arrays
+
+
+def test_chain():
+    """The shape in which it starts is kept, and swings at the frequency of the slowest mode."""
+    run = simulate(f"""
+        from chain import Chain
+        scenario S {{ part c = Chain(m = 0.02 [kg]); run for 6 [s] {PRECISE} }}""")
+    places = np.arange(1, 101) * np.pi / 101
+    frequency = 2 * np.sqrt(100 / 0.02) * np.sin(np.pi / 202)
+    assert_agree(run, "c.x", [0.1 * np.cos(frequency * run.time)[:, None] * np.sin(places)])
+    assert_allclose(run["c.energy"], run["c.energy"][0], rtol=1e-7)
+
+
+def test_compartments():
+    """A step through n mixed volumes in a row leaves as the distribution function of Erlang's, of order n."""
+    run = simulate("""
+        from compartments import River
+        scenario S {
+          part r = River(residence = 100 [s], inflow = 2 [g/L])
+          run for 110 [s] using tsit5(rtol = 1e-7, atol = 1e-9)
+        }""")
+    assert_allclose(run["r.outflow"], 2 * gammainc(1000, 1000 * run.time / 100), rtol=1e-5, atol=1e-6)
+
+
+def test_n_bodies():
+    run = simulate("""
+        from n_bodies import Bodies
+        scenario S { part b = Bodies(spin = 0.5); run for 1 using dopri8(rtol = 1e-9, atol = 1e-11) }""")
+
+    def rhs(t, y):
+        x, v = y.reshape(2, 100, 3)
+        away = x[None] - x[:, None]
+        return np.stack([v, np.sum(away / (np.sum(away**2, -1) + 0.01)[..., None] ** 1.5, 1) / 100]).ravel()
+
+    start = np.stack([run["b.x"][0], run["b.v"][0]]).ravel()
+    found = integrate(rhs, start, run.time).reshape(2, 100, 3, -1)
+    assert_agree(run, "b.x b.v", np.moveaxis(found, -1, 1))
+    assert_allclose(run["b.energy"], run["b.energy"][0], rtol=1e-8)
+    assert_allclose(run["b.v"].sum(1), 0 * run["b.v"][:, 0] + run["b.v"][0].sum(0), atol=1e-9)
+
+
+def test_gray_scott():
+    run = simulate("""
+        from gray_scott import GrayScott
+        scenario S { part g = GrayScott(feed = 0.03); run for 20 using tsit5(rtol = 1e-8, atol = 1e-10) }""")
+
+    def spread(a):
+        return (sum(np.roll(a, step, axis) for step in (1, -1) for axis in (0, 1)) - 4 * a) / 0.01**2
+
+    def rhs(t, y):
+        u, v = y.reshape(2, 64, 64)
+        gain = u * v**2
+        change = [2e-5 * spread(u) - gain + 0.03 * (1 - u), 1e-5 * spread(v) + gain - 0.09 * v]
+        return np.stack(change).ravel()
+
+    start = np.stack([run["g.u"][0], run["g.v"][0]]).ravel()
+    assert run["g.v"][0].sum() == 0.25 * 19**2
+    found = integrate(rhs, start, run.time[[0, -1]]).reshape(2, 64, 64, -1)
+    assert_allclose(run["g.u"][-1], found[0, ..., -1], rtol=1e-6)
+    assert_allclose(run["g.v"][-1], found[1, ..., -1], rtol=1e-6, atol=1e-9)

@@ -132,6 +132,10 @@ def _compute(expr: syntax.Expr, scope: Scope, chain: Chain) -> Number:
             if isinstance(part, Scope):
                 return _named(expr, part.names.get(member), chain)
             raise NotConstant(expr)
+        case syntax.Index():
+            from dpl.language.reach import element  # which computes with constants itself
+
+            return element(expr, scope)
         case _:
             raise NotConstant(expr)
 

@@ -225,6 +225,8 @@ class _Elaborator(Gathering):
         item = variable.declaration
         axes = tuple(index.size for index in variable.scope.axes)
         variable.shape = (*axes, *self.sizes(item.shape, variable.scope, axes))
+        if item.kind == "const" and not item.shape and isinstance(item.value, syntax.List):
+            variable.shape = (*axes, *_shape_of_list(item.value))
         value = self.declared_value(item, variable)
         if value is not None and not self.several(variable):
             variable.value = Scoped(value, variable.scope, variable.unit)
@@ -407,6 +409,10 @@ def not_in_array(statement: syntax.Statement, scope: Scope) -> Diagnostic:
         related=(Label(statement.span, "stands here"),),
         help=f"make parts one by one, `part one = {model}(…)`, or leave this out of the model",
     )
+
+
+def _shape_of_list(expr: syntax.Expr) -> tuple[int, ...]:
+    return (len(expr.items), *_shape_of_list(expr.items[0])) if isinstance(expr, syntax.List) and expr.items else ()
 
 
 def _is_constant(value: Scoped) -> bool:

@@ -213,6 +213,10 @@ class Paths(Calls):
         self.report("not-constant", message, node.span, what, help=help_text)
 
     def constant_subscript(self, expr: syntax.Expr, size: int, scope: Scope) -> int | None:
+        before = len(self.problems)
+        self.infer(expr, scope)
+        if len(self.problems) > before:
+            return None
         try:
             value = constant(Scoped(expr, scope))
         except NotConstant as error:

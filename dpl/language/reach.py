@@ -31,8 +31,10 @@ class Reach:
     whole: bool
 
 
-def reach(expr: syntax.Expr, scope: Scope) -> Reach | None:
+def reach(expr: syntax.Expr, scope: Scope, made: tuple[Variable, ...] = ()) -> Reach | None:
     """Bounds of an expression of indices and constants, found without counting; None if they are not clear from it.
+
+    `made` are the arrays whose reach is being found.
 
     Raises:
         NotConstant, BadConstant: as `subscript`.
@@ -44,42 +46,42 @@ def reach(expr: syntax.Expr, scope: Scope) -> Reach | None:
         return Reach(low, high, all(n.denominator == 1 for n in (found.constant, *found.factors.values())))
     match expr:
         case syntax.Binary("+" | "-" | "*" as op, left, right):
-            one, two = reach(left, scope), reach(right, scope)
+            one, two = reach(left, scope, made), reach(right, scope, made)
             if one is None or two is None:
                 return None
             corners = [OPERATORS[op](a, b) for a in (one.low, one.high) for b in (two.low, two.high)]
             return Reach(min(corners), max(corners), one.whole and two.whole)
         case syntax.Call(syntax.Name("mod"), (one, two)) if scope.find("mod") is None:
-            inner, outer = reach(one.value, scope), reach(two.value, scope)
+            inner, outer = reach(one.value, scope, made), reach(two.value, scope, made)
             if inner is None or outer is None or outer.low != outer.high or outer.low <= 0:
                 return None
             whole = inner.whole and outer.whole
             return Reach(0, outer.low - 1 if whole else outer.low, whole)
         case syntax.Call(syntax.Name("min" | "max" as name), arguments) if scope.find(name) is None:
-            found = [reach(a.value, scope) for a in arguments]
+            found = [reach(a.value, scope, made) for a in arguments]
             if None in found or not found:
                 return None
             known = cast("list[Reach]", found)
             pick = min if name == "min" else max
             return Reach(pick(r.low for r in known), pick(r.high for r in known), all(r.whole for r in known))
         case syntax.Call(syntax.Name("floor" | "ceil" | "round" as name), (one,)) if scope.find(name) is None:
-            inner = reach(one.value, scope)
+            inner = reach(one.value, scope, made)
             return inner and Reach(_FUNCTIONS[name](inner.low), _FUNCTIONS[name](inner.high), True)
         case syntax.Index(inner):
             found = located(inner, scope)
             if found is None or not isinstance(found.binding, Variable):
                 return None
-            return _reach_of_array(found.binding)
+            return _reach_of_array(found.binding, made)
         case _:
             return None
 
 
-def _reach_of_array(variable: Variable) -> Reach | None:
-    if variable.kind != "const" or variable.value is None:
+def _reach_of_array(variable: Variable, made: tuple[Variable, ...]) -> Reach | None:
+    if variable.kind != "const" or variable.value is None or variable in made:
         return None
     value = variable.value
     if isinstance(value.expr, syntax.Pieces):
-        found = [reach(p.value, index_scope(value.scope, p.indices)) for p in value.expr.pieces]
+        found = [reach(p.value, index_scope(value.scope, p.indices), (*made, variable)) for p in value.expr.pieces]
     else:
         found = [Reach(n, n, n == int(n)) for n in elements(variable)]
     if None in found or not found:
@@ -172,6 +174,17 @@ def _at(read: Reader, at: tuple[int, ...], expr: syntax.Expr) -> Number:
         raise BadConstant(no_value(expr)) from None
 
 
+def element(expr: syntax.Index, scope: Scope) -> Number:
+    """The value of an element of a const array, its subscripts constants.
+
+    Raises:
+        NotConstant, BadConstant: as `subscript`.
+    """
+    if indices_in(expr, scope):
+        raise NotConstant(expr)
+    return _element(expr, expr.object, expr.subscripts, scope, {})(())
+
+
 def _element(
     expr: syntax.Index,
     inner: syntax.Expr,
@@ -185,12 +198,17 @@ def _element(
     if not isinstance(variable, Variable) or variable.kind != "const" or len(subscripts) != len(variable.shape):
         raise NotConstant(expr)
     values, shape = elements(variable), variable.shape
+    if prod(shape) != len(values):
+        raise NotConstant(expr)  # it is of a wrong shape, which is said where it is declared
     readers = [reader(s, scope, places) for s in subscripts]
 
     def read(at: tuple[int, ...]) -> Number:
         flat = 0
         for size, each in zip(shape, readers, strict=True):
-            flat = flat * size + int(each(at))
+            place = int(each(at))
+            if not 0 <= place < size:
+                raise ValueError("out of range, which is said where it is read")
+            flat = flat * size + place
         return values[flat]
 
     return read
@@ -204,6 +222,7 @@ def elements(variable: Variable) -> tuple[Number, ...]:
     """
     if variable.elements is None:
         assert variable.value is not None
+        variable.elements = ()  # for who asks meanwhile: an array that is made of itself has no value
         variable.elements = tuple(_elements(variable.value, variable))
     return variable.elements
 
