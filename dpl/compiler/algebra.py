@@ -55,6 +55,21 @@ def opaque(name: str) -> Callable[..., Expr]:
     return _FUNCTIONS[name]
 
 
+class _Binding(_Opaque):
+    """One that binds symbols in its first argument: each other third one from the second on, with what it counts."""
+
+    @property
+    def free_symbols(self) -> set[Symbol]:
+        return self.args[0].free_symbols.difference(self.args[1::3])
+
+
+def binding(name: str) -> Callable[..., Expr]:
+    """The opaque function of that name that binds symbols: of (expression, symbol, low, high, symbol, low, high, …)."""
+    if name not in _FUNCTIONS:
+        _FUNCTIONS[name] = type(name, (_Binding,), {})
+    return _FUNCTIONS[name]
+
+
 NAN: Expr = opaque("nan")()
 """What has no value"""
 

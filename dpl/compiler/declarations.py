@@ -239,11 +239,14 @@ def _start(start: Start, time: Unit) -> Make:
 
 
 def _filled(value: Value, shape: tuple[int, ...]) -> Value | Code:
-    """The value of every element where one number stands for all."""
-    if not shape or isinstance(value, tuple):
+    """The value of every element where one number stands for all, or the list of one part for all parts."""
+    depth, inner = 0, value
+    while isinstance(inner, tuple):
+        depth, inner = depth + 1, inner[0]
+    if depth == len(shape):
         return value
     text = repr(value)
-    for size in reversed(shape):
+    for size in reversed(shape[: len(shape) - depth]):
         text = f"({text},) * {size}"
     return Code(text)
 

@@ -139,12 +139,12 @@ def _relations(equation: Equation, translator: Translator) -> list[Relation]:
             value = freed(equation.target.path, translator.value_of(equation.target), translator)
             return [Relation(target, value, span, target), *_components(equation.target, translator)]
         case "equation":
-            left, right = translator.scoped(equation.left), translator.scoped(equation.right)
+            left, right = translator.indexed.sides(equation)
             return [Relation(left, right, span, None, translator.unknowns(equation.clock))]
         case "next":
             assert equation.target is not None
             target = next_of(translator.symbol(equation.target))
-            return [Relation(target, translator.scoped(equation.right), span, target)]
+            return [Relation(target, translator.indexed.of_variable(equation.target, equation.right), span, target)]
         case "initial":
             return []
 

@@ -313,7 +313,7 @@ class _Function:
         """Where a state starts, in its declared unit; None where the run says so."""
         if state.value is None:
             return None
-        value = exact(self.causal.aliased(self.translator.in_unit(state.value)))
+        value = exact(self.causal.aliased(self.translator.indexed.of_variable(state, state.value)))
         if not self.fixed.issuperset(free([value])):
             return None
         if state.shape and self.shapes.of(value) != state.shape:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dpl.compiler.algebra import ONE, SYMPY_FUNCTIONS, TIME, ZERO, Expr, Symbol, function_name, opaque, sp
+from dpl.compiler.arrays import is_pieces
 from dpl.compiler.structure import Relation
 from dpl.language import syntax
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
@@ -132,6 +133,10 @@ def _chain(expr: Expr, rates: Sequence[Expr], at: syntax.Expr) -> Expr:
         return opaque(name)(args[0], rates[1], args[2]) if rates[1] != 0 else ZERO
     if name in ("sum", "mean", "transpose") or name.startswith("element "):
         return opaque(name)(rates[0])
+    if name in ("at", "each", "sum over", "mean over"):
+        return _with(expr, 0, rates[0])
+    if is_pieces(expr):
+        return expr.func(*rates)
     if name in ("dot", "matmul"):
         return sp.Add(*(_with(expr, i, r) for i, r in enumerate(rates) if r != 0))
     if name == "norm":

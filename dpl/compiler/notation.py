@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from dpl.compiler import ir
 from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, function_name, network_path, opaque, sp
+from dpl.compiler.arrays import ALL, Axis, bound_axes, by_element, is_term, reduction
 from dpl.compiler.printer import Printer
 from dpl.language.builtins import FUNCTIONS
 
@@ -32,7 +34,7 @@ class Notation(Printer):
                 return f"start of {rest}"
             case "next" | "shared" | "invariant" | "inner":
                 return symbol.name
-            case "measure" | "weights":
+            case "measure" | "weights" | "index":
                 return rest
             case "reduced":
                 return rest.replace(" ", "#")
@@ -62,13 +64,61 @@ class Notation(Printer):
         if name in ("and", "or"):
             return f"({f' {name} '.join(map(self.text, args))})", _ATOM
         if name.startswith("element "):
-            return f"{self.text(args[0], _ATOM)}[{_indices(name)}]", _ATOM
+            return self.subscripted(args[0], _indices(name)), _ATOM
         if name.startswith("freed "):  # a task may give another value
             return self._print(args[0])
         path = network_path(expr)
         if path is not None:
             return f"{path}({', '.join(map(self.text, args[1:]))})", _ATOM
+        if is_term(expr):
+            return self.term(expr), _ATOM
+        if " " in name and not name.startswith("noise "):
+            return self.moved(name, args), _ATOM
         return self._special(name, args)
+
+    def term(self, expr: Expr) -> str:
+        """What is written with indices."""
+        if function_name(expr) == "at":
+            return self.subscripted(expr.args[0], ", ".join(map(self.subscript, expr.args[1:])))
+        kind = reduction(expr)
+        if kind is not None:
+            return f"{kind}({self.text(expr.args[0])} {counted(bound_axes(expr))})"
+        if function_name(expr) == "each":
+            return f"[{self.text(expr.args[0])} {counted(bound_axes(expr))}]"
+        return f"[{'; '.join(map(self.text, expr.args))}]"
+
+    def subscripted(self, array: Expr, subscripts: str) -> str:
+        """`T[i]'`: primes come last."""
+        text = self.text(array, _ATOM)
+        path = text.rstrip("'") if array.is_Symbol else text
+        return f"{path}[{subscripts}]{text[len(path) :]}"
+
+    def subscript(self, expr: Expr) -> str:
+        if expr == ALL:
+            return "0.."
+        match function_name(expr):
+            case "slice":
+                low, high = map(int, expr.args)
+                return f"{low}..{high - 1 if high >= 0 else ''}"
+            case "table":
+                return self.text(expr.args[0])
+            case "wrapped":
+                return f"mod({', '.join(map(self.text, expr.args))})"
+            case _:
+                return self.text(expr)
+
+    def moved(self, name: str, args: tuple[Expr, ...]) -> str:
+        """Operations on whole arrays, as they are computed."""
+        kind, _, rest = name.partition(" ")
+        if kind == "axes":
+            return f"{self.text(args[0], _ATOM)}[{rest.replace('None', 'new')}]"
+        if kind in ("joined", "stacked", "written"):
+            return f"[{'; '.join(self.text(a) for a in args if kind != 'written' or not a.is_Integer)}]"
+        if kind == "transposed":
+            return f"transpose({self.text(args[0])})"
+        if kind == "einsum":
+            return f"einsum({rest}; {', '.join(map(self.text, args))})"
+        return f"{kind}({', '.join(map(self.text, args))}, {rest.replace('along', 'axis')})"
 
     def _special(self, name: str, args: tuple[Expr, ...]) -> tuple[str, int]:
         match name:
@@ -83,6 +133,12 @@ class Notation(Printer):
                 return f"{self.text(args[0], 2)} @ {self.text(args[1], 2)}", 1
             case "array":
                 return f"[{', '.join(map(self.text, args))}]", _ATOM
+            case "count":
+                return f"[{args[0]}..{args[1]}]", _ATOM
+            case "whole":
+                return self.text(args[0]), _LOW
+            case "gathered":
+                return f"{self.text(args[0], _ATOM)}[{', '.join(map(self.text, args[1:]))}]", _ATOM
             case "full":
                 return self.text(args[0]), _LOW
             case "result":
@@ -94,11 +150,19 @@ class Notation(Printer):
                 return f"{shown}({', '.join(map(self.text, args))})", _ATOM
 
 
+def counted(axes: Sequence[Axis]) -> str:
+    """`for i in 0..9, j in 1..3`"""
+    text = Notation().text
+    sets = [f"{text(axis.index)} in {axis.low}..{axis.high}" for axis in axes]
+    return f"for {', '.join(sets)}" if sets else ""
+
+
 def _indices(name: str) -> str:
     """A subscript as DPL writes it: inclusive ranges."""
     parts: list[str] = []
     for part in name.removeprefix("element ").split(", "):
         low, colon, high = part.partition(":")
+        low = low or ("0" if colon else "")
         parts.append(f"{low}..{int(high) - 1 if high else ''}" if colon else part)
     return ", ".join(parts)
 
@@ -108,7 +172,10 @@ def statement_lines(statement: ir.Statement) -> list[str]:
     text = Notation().text
     match statement:
         case ir.Assign(target, value):
-            return [f"{text(target)} = {text(value)}"]
+            return [
+                f"{text(left)} = {text(right)} {counted(axes)}".rstrip()
+                for left, right, axes in by_element(target, value)
+            ]
         case ir.Solve(targets, rows, right):
             n = len(targets)
             lines = [f"linear {n} by {n} for {', '.join(map(text, targets))}:"]
@@ -147,7 +214,16 @@ def _search(unknown: ir.Unknown) -> str:
 def latex(expr: Expr) -> str:
     """The expression in LaTeX."""
     shown = _displayed(expr)
-    return sp.latex(shown, symbol_names={s: latex_name(s.name) for s in shown.free_symbols}, mul_symbol="dot")
+    return sp.latex(shown, symbol_names={s: latex_name(s.name) for s in shown.atoms(sp.Symbol)}, mul_symbol="dot")
+
+
+def latex_rows(left: Expr, right: Expr) -> list[str]:
+    """The rows of an equation: of one between arrays a row for each of their pieces."""
+    rows: list[str] = []
+    for one, other, axes in by_element(left, right):
+        sets = ", ".join(rf"{latex(axis.index)} = {axis.low}, \dots, {axis.high}" for axis in axes)
+        rows.append(rf"{latex(one)} &= {latex(other)}" + (rf" \quad {sets}" if sets else ""))
+    return rows
 
 
 def latex_name(name: str) -> str:
@@ -159,7 +235,7 @@ def latex_name(name: str) -> str:
     word, _, rest = name.partition(" ")
     if rest:
         inner = latex_name(rest)
-        return {"next": rf"{inner}^{{+}}", "measure": inner}.get(word, _upright(f"{word} {rest}"))
+        return {"next": rf"{inner}^{{+}}", "measure": inner, "index": inner}.get(word, _upright(f"{word} {rest}"))
     path = name.rstrip("'")
     *parts, last = path.split(".")
     letter, subscripts = _letter(last)
@@ -208,9 +284,22 @@ def _displayed(expr: Expr) -> Expr:
     if not expr.args:
         return sp.true if function_name(expr) == "true" else sp.false if function_name(expr) == "false" else expr
     name, args = function_name(expr), [_displayed(a) for a in expr.args]
+    kind = reduction(expr)
+    if name == "at" and args[0].is_Symbol:
+        subscripts = [a.args[0] if function_name(a) == "table" else a for a in args[1:]]
+        return sp.Indexed(sp.IndexedBase(args[0]), *(a for a in subscripts))
+    if name.startswith("element ") and ":" not in name and args[0].is_Symbol:
+        return sp.Indexed(sp.IndexedBase(args[0]), *map(sp.Integer, name.removeprefix("element ").split(", ")))
+    if kind in ("sum", "product"):
+        limits = [(axis.index, axis.low, axis.high) for axis in bound_axes(expr)]
+        return {"sum": sp.Sum, "product": sp.Product}[kind](args[0], *limits)
+    if kind is not None or name == "each":
+        return sp.Function(kind or "array")(args[0])
     with sp.evaluate(False):
         if name.startswith("freed "):
             return args[0]
+        if name == "wrapped":
+            return sp.Function("mod")(*args)
         if name in _RELATIONS:
             return getattr(sp, _RELATIONS[name])(*args)
         if name in ("and", "or", "not"):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from dpl.compiler import ir
 from dpl.compiler.algebra import CONDITIONS, Expr, function_name, sp
+from dpl.compiler.arrays import is_layout
 
 DIVISION, ROOT, CALL, PAIR = 4, 4, 15, 3
 """A sine beside a cosine of the same angle, or the other way round, is a `PAIR`: one reduction serves both"""
@@ -75,6 +76,8 @@ def _own_cost(expr: Expr) -> int:
         return len(expr.args) - 1
     if isinstance(expr, sp.Pow):
         return _power_cost(expr)
+    if is_layout(expr):
+        return 0
     return 1 if function_name(expr).partition(" ")[0] in SIMPLE else CALL
 
 

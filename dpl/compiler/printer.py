@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from dpl.compiler import noise
 from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, function_name, network_path, sp
+from dpl.compiler.arrays import LAYOUTS
 from dpl.compiler.literals import quoted
 from dpl.language.builtins import FUNCTIONS
 
@@ -36,10 +37,16 @@ _CALLS = {
     **{row.name: row.jax for row in FUNCTIONS.values() if row.name != "choose"},
     "pick": FUNCTIONS["choose"].jax,
 }
+_ALONG = {"sum": "sum", "mean": "mean", "product": "prod", "min": "min", "max": "max"}
+_AXES = (*LAYOUTS, "einsum ", *(f"{kind} along " for kind in _ALONG))
+_ARRAYS = ("full", "gathered", "count", "whole")
 
 
 class Printer:
     """Prints expressions with the given names of symbols and of networks."""
+
+    np = "jnp"
+    """What functions of arrays are in"""
 
     def __init__(self, names: dict[Symbol, str], networks: dict[str, tuple[str, bool]]):
         self.names = names
@@ -140,8 +147,8 @@ class Printer:
             return f"{_CALLS[name]}({', '.join(self.text(a) for a in args)})", _ATOM
         if network_path(expr) is not None:
             return self.network(expr), _ATOM
-        if name.startswith("element "):
-            return f"{self.text(args[0], _ATOM)}[{name.removeprefix('element ')}]", _ATOM
+        if name in _ARRAYS or name.startswith(_AXES):
+            return self.array(name, args), _ATOM
         if name.startswith(noise.STREAM):
             return f"noise.stream({self.text(args[0])}, {quoted(name.removeprefix(noise.STREAM))})", _ATOM
         if name.startswith("freed "):
@@ -161,8 +168,6 @@ class Printer:
                 return f"(1/jnp.tan({self.text(args[0])}))"
             case "zeros":
                 return f"jnp.zeros({_shape(args)})"
-            case "full":
-                return f"jnp.broadcast_to({self.text(args[0])}, {_shape(args[1:])})"
             case "result":
                 return self.result(*args)
             case _ if name in noise.STANDARD:
@@ -170,6 +175,48 @@ class Printer:
                 return f"noise.{noise.STANDARD[name]}({self.text(args[0])}, {self.text(args[1])}{shape})"
             case _:
                 raise AssertionError(f"cannot print the function {name}: a bug in DPL")
+
+    def array(self, name: str, args: tuple[Expr, ...]) -> str:
+        """Axes, slices and places of elements, and reductions along axes."""
+        kind, _, rest = name.partition(" ")
+        texts = [self.text(a) for a in args if not a.is_Integer or kind in ("full", "written")]
+        match kind:
+            case "element" | "axes":
+                return f"{self.text(args[0], _ATOM)}[{rest}]"
+            case "full":
+                return f"{self.np}.broadcast_to({texts[0]}, {_shape(args[1:])})"
+            case "joined":
+                return f"{self.np}.concatenate([{', '.join(texts)}]{_axis(rest)})"
+            case "stacked":
+                return f"{self.np}.stack([{', '.join(texts)}]{_axis(rest)})"
+            case "transposed":
+                return f"{self.text(args[0], _ATOM)}.transpose({rest})"
+            case "einsum":
+                return f"{self.np}.einsum({', '.join([quoted(rest), *texts])})"
+            case "gathered":
+                return f"{self.text(args[0], _ATOM)}[{', '.join(texts[1:])}]"
+            case "written":
+                sizes = [a for a in args if a.is_Integer]
+                return self.written(_shape(tuple(sizes)), rest, texts[len(sizes) :])
+            case "count":
+                return self.count(int(args[0]), int(args[1]))
+            case "whole":
+                return self.whole(texts[0])
+            case _:
+                along = rest.removeprefix("along ")
+                axis = f"({along})" if "," in along else along
+                return f"{self.np}.{_ALONG[kind]}({texts[0]}, axis={axis})"
+
+    def count(self, low: int, high: int) -> str:
+        return f"dpl.count({low}, {high})"
+
+    def whole(self, text: str) -> str:
+        return f"dpl.whole({text})"
+
+    @staticmethod
+    def written(shape: str, places: str, texts: list[str]) -> str:
+        writes = (f".at[{place}].set({text})" for place, text in zip(places.split(" | "), texts, strict=True))
+        return f"jnp.zeros({shape}){''.join(writes)}"
 
     @staticmethod
     def pairwise(function: str, args: list[str]) -> str:
@@ -227,5 +274,9 @@ def _decimal(value: Expr) -> bool:
     return len(text) <= 12 and Fraction(text) == Fraction(int(value.p), int(value.q))
 
 
+def _axis(text: str) -> str:
+    return "" if text == "0" else f", axis={text}"
+
+
 def _shape(args: tuple[Expr, ...]) -> str:
-    return f"({', '.join(str(int(a)) for a in args)},)"
+    return f"({', '.join(str(int(a)) for a in args)}{',' if len(args) == 1 else ''})"

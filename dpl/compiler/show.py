@@ -12,7 +12,7 @@ from dpl.compiler.diagram import show_graph
 from dpl.compiler.drawing import show_svg
 from dpl.compiler.equations import CausalSystem
 from dpl.compiler.lower import Lowered
-from dpl.compiler.notation import Notation, latex, latex_name, statement_lines
+from dpl.compiler.notation import Notation, latex, latex_name, latex_rows, statement_lines
 from dpl.compiler.operations import operations
 from dpl.compiler.structure import Relation
 from dpl.language import modes, syntax
@@ -251,7 +251,7 @@ def show_latex(systems: Iterable[CausalSystem]) -> str:
 
 
 def _latex(causal: CausalSystem) -> str:
-    rows = [rf"{latex(r.left)} &= {latex(r.right)}" for r in causal.relations]
+    rows = [row for r in causal.relations for row in latex_rows(r.left, r.right)]
     rows += [rf"{latex_name('measure ' + m.item.name)} &= {latex(_reduced(v, causal))}" for m, v in causal.measures]
     if not rows:
         return ""

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from dpl.compiler import ir, powers
 from dpl.compiler.algebra import CONDITIONS, Expr, Sizes, Symbol, function_name, network_path, sp, symbol, symbols_in
+from dpl.compiler.arrays import is_layout
 from dpl.compiler.operations import cost
 from dpl.compiler.trigonometry import unfolded
 
@@ -49,8 +50,9 @@ class Hoisting:
         return expr.func(*(self.hoist(a) for a in expr.args))
 
     def _invariant(self, expr: Expr) -> bool:
-        """Truth values and the several results of a network are not numbers that could have a name."""
-        number = function_name(expr) not in CONDITIONS and network_path(expr) is None
+        """Truth values and the several results of a network are not numbers that could have a name; what only moves or
+        repeats elements costs less where it is used."""
+        number = function_name(expr) not in CONDITIONS and network_path(expr) is None and not is_layout(expr)
         return number and self._fixed.issuperset(symbols_in(expr))
 
     def _name(self, expr: Expr) -> Expr:

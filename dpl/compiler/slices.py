@@ -35,6 +35,7 @@ from dpl.compiler.simplify import Hoisting, changed, share
 from dpl.compiler.start import Beginning, Start
 from dpl.compiler.timing import Group, Timing
 from dpl.compiler.trigonometry import unfolded
+from dpl.compiler.vectors import Vectors
 
 Statements = Sequence[ir.Statement]
 
@@ -62,6 +63,7 @@ class Slices:
         self.causal, self.translator, self.system = causal, causal.translator, causal.system
         self.timing, self.prefix = timing, prefix
         self.hoisting = Hoisting(timing.fixed)
+        self.vectors = Vectors(Shapes(causal.translator))
         self.raw: dict[str, ir.Function] = {}
 
     @property
@@ -88,6 +90,8 @@ class Slices:
         returns = ir.mapped_leaves(returns, self.causal.aliased)
         given = {*known, *self.timing.fixed}
         body = sliced(statements or self.statements, ir.leaves(returns), given)
+        body = [ir.mapped(s, self.vectors) for s in body]
+        returns = ir.mapped_leaves(returns, self.vectors)
         if "time" in arguments:
             body, leaves = changed(body, ir.leaves(returns), self._folded)
             body, returns = sliced(body, leaves, given), ir.refilled(returns, leaves)
@@ -230,8 +234,9 @@ class Slices:
         """A function of the values that a run is given: params, givens, weights, and the starts that `keys` names."""
         keys = dict(keys or {})
         inputs = {*self.timing.inputs, *keys}
+        returns = ir.mapped_leaves(returns, self.vectors)
         wanted = ir.leaves(returns)
-        body = sliced((*self.statements, *more), wanted, inputs)
+        body = [ir.mapped(s, self.vectors) for s in sliced((*self.statements, *more), wanted, inputs)]
         read = {r for s in body for r in ir.reads(s)} | free(wanted)
         keys |= {self.translator.symbol(v): v.path for v in self.system.variables if v.kind in ("param", "given")}
         keys |= {weights_of(path): path for path in self.translator.networks}

@@ -109,7 +109,7 @@ def _not_yet(variable: Variable, order: int, causal: CausalSystem) -> Relation:
 def _computed(variable: Variable, causal: CausalSystem) -> Relation:
     """A start that depends on params, givens or inputs."""
     assert variable.value is not None
-    target, value = causal.translator.symbol(variable), causal.translator.in_unit(variable.value)
+    target, value = causal.translator.symbol(variable), causal.translator.indexed.of_variable(variable, variable.value)
     return Relation(target, value, variable.value.span, target).renamed(causal.aliases)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from dpl.compiler import ir
 from dpl.compiler.algebra import ONE, ZERO, Expr, Sizes, Symbol, by_name, free, sp, symbols_in
+from dpl.compiler.arrays import elements_in_place, quotient, rebuilt
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.graph import components, cycle, match
 from dpl.language.source import Span
@@ -167,7 +168,7 @@ class _Block:
         if _singular(rows):
             raise CompileError([self.unsolvable()])
         if len(unknowns) == 1:
-            return ir.Assign(unknowns[0], right[0] / rows[0][0], self.origin)
+            return ir.Assign(unknowns[0], quotient(right[0], rows[0][0]), self.origin)
         return ir.Solve(tuple(unknowns), tuple(map(tuple, rows)), tuple(right), self.origin)
 
     def unsolvable(self) -> Diagnostic:
@@ -235,7 +236,20 @@ def linear_parts(expr: Expr, unknowns: frozenset[Symbol]) -> tuple[dict[Symbol, 
         outside = sp.Mul(*(a for a in expr.args if not (symbols_in(a) & unknowns)))
         parts = linear_parts(inside[0], unknowns) if len(inside) == 1 else None
         return None if parts is None else ({s: outside * c for s, c in parts[0].items()}, outside * parts[1])
-    return None
+    opened = elements_in_place(expr, unknowns)
+    return _linear_elements(expr, *opened) if opened is not None else None
+
+
+def _linear_elements(
+    expr: Expr, bodies: list[Expr], names: dict[Symbol, Symbol]
+) -> tuple[dict[Symbol, Expr], Expr] | None:
+    """Of an array in which each element of an unknown stands in its own place: coefficients and rest by element."""
+    solved = [linear_parts(body, frozenset(names.values())) for body in bodies]
+    found = [parts for parts in solved if parts is not None]
+    if len(found) < len(solved):
+        return None
+    coefficients = {u: rebuilt(expr, [c.get(name, ZERO) for c, _ in found]) for u, name in names.items()}
+    return coefficients, rebuilt(expr, [rest for _, rest in found])
 
 
 def _linear_sum(expr: Expr, unknowns: frozenset[Symbol]) -> tuple[dict[Symbol, Expr], Expr] | None:

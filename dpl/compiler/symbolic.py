@@ -26,6 +26,8 @@ from dpl.compiler.algebra import (
     weights_of,
 )
 from dpl.compiler.algebra import symbol as make_symbol
+from dpl.compiler.arrays import at
+from dpl.compiler.indexed import Indexed
 from dpl.compiler.motion import Motion
 from dpl.compiler.rewrite import choice, smoothed
 from dpl.language import syntax
@@ -40,6 +42,7 @@ from dpl.language.model import (
     Clock,
     Event,
     FunctionUse,
+    Index,
     Measure,
     NetworkUse,
     PortType,
@@ -49,7 +52,6 @@ from dpl.language.model import (
     System,
     Variable,
     named,
-    target_of,
 )
 from dpl.language.units import read_unit
 
@@ -90,6 +92,7 @@ class Translator:
 
     def __post_init__(self) -> None:
         self.motion = Motion(self)
+        self.indexed = Indexed(self)
         self._paths: dict[str, list[Variable]] = {}
         self._symbols: dict[tuple[Variable, int], Symbol] = {}
         self._unknowns: dict[Clock | None, tuple[Symbol, ...]] = {}
@@ -128,7 +131,8 @@ class Translator:
         path = f"{record.path}.{port.name}"
         if path not in self.components:
             item, scope = record.declaration, record.scope
-            made = Variable(path, "let", item, scope, port.unit, dimension=port.dimension, shape=port.shape)
+            shape = (*(index.size for index in scope.axes), *port.shape)
+            made = Variable(path, "let", item, scope, port.unit, dimension=port.dimension, shape=shape)
             self.components[path] = made
         return self.symbol(self.components[path])
 
@@ -148,7 +152,7 @@ class Translator:
         """What a defined variable equals, with its limit applied."""
         if variable not in self._values:
             assert variable.value is not None
-            value = self.noise(variable) if variable.noise else self.in_unit(variable.value)
+            value = self.noise(variable) if variable.noise else self.indexed.of_variable(variable, variable.value)
             self._values[variable] = self._limited(variable, value)
         return self._values[variable]
 
@@ -183,20 +187,27 @@ class Translator:
         return self.in_unit(Scoped(expr, variable.scope, read_unit(unit, []) if unit else variable.unit))
 
     def in_unit(self, value: Scoped) -> Expr:
-        """An expression where bare literals are in the declared unit."""
+        """An expression where bare literals are in the declared unit; over all parts of an array of parts."""
+        return self.indexed.whole(value.scope, lambda: self.local(value))
+
+    def local(self, value: Scoped) -> Expr:
+        """The same of one part, for the indices that are being counted."""
         expr, unit = value.expr, value.unit
         bare = literal(expr)
         if bare is not None:
             return number(scaled(bare, unit))
         if isinstance(expr, syntax.List):
             inner = read_unit(expr.unit, []) if expr.unit else unit
-            return opaque("array")(*(self.in_unit(Scoped(i, value.scope, inner)) for i in expr.items))
+            return opaque("array")(*(self.local(Scoped(i, value.scope, inner)) for i in expr.items))
+        if isinstance(expr, syntax.Pieces):
+            return self.indexed.pieces(expr, value.scope, unit)
         return self.expr(expr, value.scope)
 
     # ------------------------------------------------------------ expressions
 
     def scoped(self, value: Scoped) -> Expr:
-        return self.expr(value.expr, value.scope)
+        """An expression over all parts of an array of parts."""
+        return self.indexed.whole(value.scope, lambda: self.expr(value.expr, value.scope))
 
     def expr(self, expr: syntax.Expr, scope: Scope) -> Expr:
         """The expression in SymPy. Raises CompileError where it is too large or has no real value."""
@@ -232,30 +243,30 @@ class Translator:
                 return self.call(expr, scope)
             case syntax.Member():
                 return self.member(expr, scope)
-            case syntax.Index(inner, subscripts):
-                array = self.expr(inner, scope)
-                return opaque(f"element {', '.join(self.subscript(s, scope) for s in subscripts)}")(array)
+            case syntax.Index():
+                return self.element(expr, scope)
             case syntax.Prime():
                 return self.prime(expr, scope)
-            case syntax.List():
-                return self.in_unit(Scoped(expr, scope))
+            case syntax.List() | syntax.Pieces():
+                return self.local(Scoped(expr, scope))
             case syntax.Range() | syntax.Comprehension() | syntax.Window():
                 raise AssertionError(f"{type(expr).__name__} passed the checks: a bug in DPL")
             case _:
                 assert_never(expr)
 
-    def subscript(self, expr: syntax.Expr, scope: Scope) -> str:
-        """A constant index, or an inclusive range as Python writes it."""
-        if not isinstance(expr, syntax.Range):
-            return str(int(constant(Scoped(expr, scope))))
-        low = int(constant(Scoped(expr.low, scope)))
-        return f"{low}:{int(constant(Scoped(expr.high, scope))) + 1}" if expr.high else f"{low}:"
+    def element(self, expr: syntax.Index, scope: Scope) -> Expr:
+        found = self.indexed.path(expr, scope)
+        if found is not None:
+            return self.indexed.read(self.symbol(found[0]), found[0], scope, found[1])
+        return at(self.expr(expr.object, scope), [self.indexed.subscript(s, scope) for s in expr.subscripts])
 
     def name(self, expr: syntax.Name, scope: Scope) -> Expr:
         found = scope.find(expr.id)
         match found:
             case Variable():
-                return self.symbol(found)
+                return self.indexed.read(self.symbol(found), found, scope)
+            case Index():
+                return self.indexed.index(found)
             case Bound(value):
                 if id(found) not in self._bound:
                     self._bound[id(found)] = self.expr(value.expr, value.scope)
@@ -315,9 +326,10 @@ class Translator:
         order, inner = 1, expr.operand
         while isinstance(inner, syntax.Prime):
             order, inner = order + 1, inner.operand
-        target = target_of(inner, scope)
-        if target is not None:
-            return self.motion.derivative(target, order, expr)
+        found = self.indexed.path(inner, scope)
+        if found is not None:
+            rate = self.motion.derivative(found[0], order, expr)
+            return rate if rate == 0 else self.indexed.read(rate, found[0], scope, found[1])
         result = self.expr(inner, scope)
         for _ in range(order):
             result = self.motion.along(result, expr)
@@ -352,6 +364,8 @@ class Translator:
             inner = values[0]
             assert isinstance(inner, syntax.Call)
             return opaque(name)(self.expr(inner, scope), self.expr(inner.arguments[0].value, scope))
+        if len(values) == 1 and isinstance(values[0], syntax.Comprehension):
+            return self.indexed.reduction(name, values[0], scope)
         arguments = [self.expr(v, scope) for v in values]
         match name:
             case "surrogate":
@@ -379,12 +393,15 @@ class Translator:
         return opaque("result")(call, sp.Integer(0)) if len(use.outputs) == 1 else call
 
     def member(self, expr: syntax.Member, scope: Scope) -> Expr:
-        target = target_of(expr, scope)
-        if target is not None:
-            return self.symbol(target)
-        record = target_of(expr.object, scope)
-        if record is not None and record.record is not None:
-            return self.component(record, next(p for p in record.record.outputs if p.name == expr.name))
+        found = self.indexed.path(expr, scope)
+        if found is not None:
+            return self.indexed.read(self.symbol(found[0]), found[0], scope, found[1])
+        holder = self.indexed.path(expr.object, scope)
+        if holder is not None and holder[0].record is not None:
+            record, subscripts = holder
+            assert record.record is not None
+            component = self.component(record, next(p for p in record.record.outputs if p.name == expr.name))
+            return self.indexed.read(component, record, scope, subscripts)
         call = self.expr(expr.object, scope)
         path = network_path(call)
         assert path is not None

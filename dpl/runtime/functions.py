@@ -122,8 +122,13 @@ def huber(e: Any, scale: Any) -> Array:
 
 
 def interpolate(x: Any, xs: Any, ys: Any) -> Array:
-    """Linear between the points (xs rising), the end values beyond."""
-    return jnp.interp(x, jnp.asarray(xs), jnp.asarray(ys))
+    """Linear between the points (xs rising), the end values beyond; points with more axes than one are those of each
+    element of x."""
+    xs, ys = jnp.asarray(xs), jnp.asarray(ys)
+    if xs.ndim == ys.ndim == 1:
+        return jnp.interp(x, xs, ys)
+    columns = (jnp.broadcast_to(c, (*jnp.shape(x), c.shape[-1])) for c in (xs, ys))
+    return jnp.vectorize(jnp.interp, signature="(),(k),(k)->()")(x, *columns)
 
 
 def choose(condition: Any, a: Any, b: Any) -> Array:
@@ -136,6 +141,16 @@ def array(*elements: Any) -> Array:
     shape = jnp.broadcast_shapes(*(jnp.shape(e) for e in elements))
     dtype = jnp.result_type(*elements)
     return jnp.stack([jnp.broadcast_to(jnp.asarray(e, dtype), shape) for e in elements])
+
+
+def count(low: int, high: int) -> Array:
+    """The whole numbers from low to high, both included, as an index counts them."""
+    return jnp.arange(low, high + 1, dtype=float)
+
+
+def whole(x: Any) -> Array:
+    """Whole numbers as places of elements."""
+    return jnp.round(x).astype(int)
 
 
 # ---------------------------------------------------------------- what a task says
@@ -182,14 +197,18 @@ surrogate: Callable[[Any, Any], Array] = straight_through
 
 
 def pick(scores: Any, values: Any, temperature: Any = 1.0) -> Array:
-    """The value whose score is greatest, the first of several; both are arrays of n numbers.
+    """The value whose score is greatest, the first of several; both are arrays of n numbers along their last axis.
 
     The derivative is that of the values weighted by the softmax of the scores over the temperature. With Gumbel noise
     on the scores: Jang et al. (2017), Categorical reparameterization with Gumbel-softmax, arXiv:1611.01144.
     """
     weights = jax.nn.softmax(scores / temperature)
     values = jnp.asarray(values, weights.dtype)
-    return straight_through(values[jnp.argmax(scores)], jnp.sum(weights * values))
+    if jnp.ndim(weights) == 1:
+        return straight_through(values[jnp.argmax(scores)], jnp.sum(weights * values))
+    weights, values = jnp.broadcast_arrays(weights, values)
+    chosen = jnp.take_along_axis(values, jnp.argmax(weights, axis=-1)[..., None], axis=-1)[..., 0]
+    return straight_through(chosen, jnp.sum(weights * values, axis=-1))
 
 
 # ---------------------------------------------------------------- smooth stand-ins

@@ -58,13 +58,18 @@ def init(network: Network, seed: int) -> Weights:
 
 
 def apply(network: Network, weights: Weights, *inputs: Any) -> Any:
-    """The network's value: one output as it is, several as a tuple in their order."""
+    """The network's value: one output as it is, several as a tuple in their order.
+
+    Axes of the inputs before those of their ports are one batch: the network is applied at each of its elements. They
+    meet as arrays do, and an input without them is the same for all.
+    """
     dtype = weights["w"][0].dtype
-    h = _gather([_scaled(port, value) for port, value in zip(network.inputs, inputs, strict=True)], dtype)
+    scaled = [_scaled(port, value) for port, value in zip(network.inputs, inputs, strict=True)]
+    h = _gather(network.inputs, scaled, dtype)
     activation = ACTIVATIONS[network.activation]
     last = len(weights["w"]) - 1
     for layer, (w, b) in enumerate(zip(weights["w"], weights["b"], strict=True)):
-        h = h @ w + b
+        h = h @ w + (b if h.ndim == 1 else jnp.expand_dims(b, tuple(range(h.ndim - 1))))
         if layer < last:
             h = activation(h)
     outputs = _split(network.outputs, h)
@@ -86,19 +91,31 @@ def _scaled(port: Port, value: Any) -> Any:
     return value / port.scale if port.scale != 1.0 else value
 
 
-def _gather(values: list[Any], dtype: Any) -> Array:
+def _gather(ports: tuple[Port, ...], values: list[Any], dtype: Any) -> Array:
+    """All inputs side by side along the last axis."""
     if all(jnp.ndim(v) == 0 for v in values):
         return jnp.stack([jnp.asarray(v, dtype) for v in values])
-    return jnp.concatenate([jnp.ravel(jnp.asarray(v, dtype)) for v in values])
+    batches = [jnp.shape(v)[: jnp.ndim(v) - len(port.shape)] for port, v in zip(ports, values, strict=True)]
+    batch = jnp.broadcast_shapes(*batches)
+    return jnp.concatenate(
+        [_side(port, jnp.asarray(v, dtype), batch) for port, v in zip(ports, values, strict=True)], -1
+    )
+
+
+def _side(port: Port, value: Array, batch: tuple[int, ...]) -> Array:
+    missing = len(batch) + len(port.shape) - value.ndim
+    value = jnp.expand_dims(value, tuple(range(missing)))
+    return jnp.broadcast_to(value, (*batch, *port.shape)).reshape(*batch, _size(port))
 
 
 def _split(ports: tuple[Port, ...], h: Array) -> list[Array]:
     outputs: list[Array] = []
     at = 0
     for port in ports:
-        part = h[at] if port.shape == () else jnp.reshape(h[at : at + _size(port)], port.shape)
+        size = _size(port)
+        part = h[..., at] if port.shape == () else h[..., at : at + size].reshape(*h.shape[:-1], *port.shape)
         outputs.append(_squash(port, part))
-        at += _size(port)
+        at += size
     return outputs
 
 
