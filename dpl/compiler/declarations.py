@@ -27,6 +27,7 @@ from dpl.language.model import (
     Variable,
     WindowUse,
 )
+from dpl.language.reach import array_of, shape_of
 from dpl.language.units import Unit
 from dpl.language.vary import ends_of, shown_unit
 
@@ -165,8 +166,24 @@ def _clocks(ticks: Sequence[Tick], functions: dict[str, Code]) -> tuple[Make, ..
     )
 
 
+def _default(value: Scoped | None) -> Value | None:
+    """The default of a param or given; of an array that is given element by element, all of them."""
+    shape = shape_of(value) if value is not None else ()
+    if value is None or not shape:
+        return None if value is None else literal_value(value)
+    return _nested([float(number) for number in array_of(value, shape)], shape)
+
+
+def _nested(values: Sequence[float], shape: tuple[int, ...]) -> Value:
+    """The values of an array, row by row."""
+    if not shape:
+        return values[0]
+    size = len(values) // shape[0]
+    return tuple(_nested(values[row * size :][:size], shape[1:]) for row in range(shape[0]))
+
+
 def _param(variable: Variable) -> Make:
-    value = literal_value(variable.value) if variable.value is not None else None
+    value = _default(variable.value)
     low, high = _ends(variable)
     return Make(
         "spec.Param",
@@ -189,7 +206,7 @@ def _given(variable: Variable) -> Make:
     domain = variable.declaration.domain
     listed = literal_value(Scoped(domain, variable.scope, variable.unit)) if isinstance(domain, syntax.List) else None
     low, high = (None, None) if listed else _ends(variable)
-    value = literal_value(variable.value) if variable.value is not None else None
+    value = _default(variable.value)
     if value is None and distribution is None:
         value = listed[0] if isinstance(listed, tuple) else ((low or 0.0) + (high or 0.0)) / 2
     return Make(

@@ -16,7 +16,7 @@ from dpl.language.happenings import check_events, event_sources
 from dpl.language.hybrid import check_modes
 from dpl.language.indices import index_scope
 from dpl.language.mechanics import check_mechanics
-from dpl.language.model import Measure, NetworkUse, Scoped, System, TaskUse, Variable
+from dpl.language.model import Measure, NetworkUse, Scoped, System, TaskUse, Variable, target_of
 from dpl.language.reach import first_value
 from dpl.language.rules import upside_down
 from dpl.language.settings import bound_of, value_of
@@ -60,9 +60,12 @@ def _constant(value: Scoped, what: str, problems: list[Diagnostic]) -> None:
         return
     if is_infinite(value.expr):
         return
+    array = target_of(value.expr, value.scope)
     try:
         first_value(value)
     except NotConstant as error:
+        if array is not None and array.kind == "const":
+            return  # an array of constants, looked at where it is declared
         problems.append(
             Diagnostic(
                 "not-constant",

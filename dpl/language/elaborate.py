@@ -13,9 +13,10 @@ from typing import assert_never
 
 from dpl.language import syntax
 from dpl.language.assembly import not_settable
-from dpl.language.constants import BadConstant, NotConstant, constant, is_infinite
+from dpl.language.constants import BadConstant, NotConstant, is_infinite
 from dpl.language.coverage import check_coverage
 from dpl.language.diagnostics import Diagnostic, Label, unsupported, with_article
+from dpl.language.indices import index_scope
 from dpl.language.inherit import bodies
 from dpl.language.model import (
     Binding,
@@ -32,6 +33,7 @@ from dpl.language.model import (
     target_of,
 )
 from dpl.language.pieces import Gathering, declared_pieces
+from dpl.language.reach import first_value
 from dpl.language.resolve import Namespace, duplicate_name
 from dpl.language.source import Span
 from dpl.language.units import read_unit
@@ -418,8 +420,14 @@ def _shape_of_list(expr: syntax.Expr) -> tuple[int, ...]:
 def _is_constant(value: Scoped) -> bool:
     if is_infinite(value.expr) or isinstance(value.expr, syntax.List):
         return True
+    if isinstance(value.expr, syntax.Pieces):
+        inner = [(p, index_scope(value.scope, p.indices)) for p in value.expr.pieces]
+        return all(_is_constant(Scoped(piece.value, scope)) for piece, scope in inner)
+    found = target_of(value.expr, value.scope)
+    if found is not None and found.kind == "const":
+        return True
     try:
-        constant(value)
+        first_value(value)
     except NotConstant:
         return False
     except BadConstant:

@@ -6,17 +6,19 @@ tell are its values computed, one by one.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 from typing import cast
 
 from dpl.language import syntax
+from dpl.language.builtins import FUNCTIONS
 from dpl.language.constants import MATH, BadConstant, NotConstant, Number, constant, no_value
-from dpl.language.indices import affine, index_scope, indices_in, indices_of, located
-from dpl.language.model import Bound, Index, Scope, Scoped, Variable
+from dpl.language.indices import affine, index_scope, indices_in, indices_of, located, read_shape
+from dpl.language.model import Bound, Index, Scope, Scoped, Variable, target_of
 from dpl.language.units import read_unit
 
 # ---------------------------------------------------------------- bounds
@@ -116,12 +118,6 @@ Reader = Callable[[tuple[int, ...]], Number]
 """The value of an expression at one combination of indices"""
 
 
-def numbers(expr: syntax.Expr, scope: Scope, indices: tuple[Index, ...]) -> Iterator[Number]:
-    """The values of an expression at every combination of the indices, the last fastest."""
-    read = reader(expr, scope, {index: place for place, index in enumerate(indices)})
-    return map(read, product(*(range(index.low, index.high + 1) for index in indices)))
-
-
 def reader(expr: syntax.Expr, scope: Scope, places: dict[Index, int]) -> Reader:
     """The expression as a function of its indices; `places` says where in its argument each of them stands.
 
@@ -145,7 +141,17 @@ def reader(expr: syntax.Expr, scope: Scope, places: dict[Index, int]) -> Reader:
         case syntax.Binary(op, left, right) if op in OPERATORS:
             a, b, combine = reader(left, scope, places), reader(right, scope, places), OPERATORS[op]
             return lambda at: combine(a(at), b(at))
+        case syntax.If(condition, then, otherwise):
+            test, one, two = (reader(e, scope, places) for e in (condition, then, otherwise))
+            return lambda at: one(at) if test(at) else two(at)
+        case syntax.Compare(operands, ops):
+            sides = [reader(o, scope, places) for o in operands]
+            tests = [COMPARISONS[op] for op in ops]
+            return lambda at: all(t(a(at), b(at)) for t, (a, b) in zip(tests, pairwise(sides), strict=True))
         case syntax.Call(syntax.Name(name), arguments) if name in _FUNCTIONS and scope.find(name) is None:
+            least, most = (2, None) if name in ("min", "max") else FUNCTIONS[name].arity
+            if not least <= len(arguments) <= (most or len(arguments)) or any(a.name for a in arguments):
+                raise NotConstant(expr)  # a wrong call, which is said where it is read
             readers, function = [reader(a.value, scope, places) for a in arguments], _FUNCTIONS[name]
             return lambda at: function(*(r(at) for r in readers))
         case syntax.Index(inner, subscripts):
@@ -223,44 +229,80 @@ def elements(variable: Variable) -> tuple[Number, ...]:
     if variable.elements is None:
         assert variable.value is not None
         variable.elements = ()  # for who asks meanwhile: an array that is made of itself has no value
-        variable.elements = tuple(_elements(variable.value, variable))
+        variable.elements = array_of(variable.value, variable.shape)
     return variable.elements
 
 
-def _elements(value: Scoped, variable: Variable) -> list[Number]:
-    count = prod(variable.shape)
+def shape_of(value: Scoped) -> tuple[int, ...]:
+    """The shape of a constant that is an array without being a list: of pieces, or of a const's; () of others."""
+    if isinstance(value.expr, syntax.Pieces):
+        piece = value.expr.pieces[0]
+        found = located(piece.target, index_scope(value.scope, piece.indices))
+        given = found is not None and isinstance(found.binding, Variable) and found.binding
+        return read_shape(given, value.scope) if given else ()
+    const = target_of(value.expr, value.scope)
+    return const.shape if const is not None and const.kind == "const" else ()
+
+
+def array_of(value: Scoped, shape: tuple[int, ...]) -> tuple[Number, ...]:
+    """The values in SI of a constant array of a shape, or of a row that stands for all: flat, the last axis fastest.
+
+    Raises:
+        NotConstant, BadConstant: it is not known beforehand.
+    """
+    const = target_of(value.expr, value.scope)
+    if const is not None and const.kind == "const" and const.shape:
+        return elements(const)
     match value.expr:
         case syntax.List():
-            return list(_items(value.expr, value))
+            return tuple(map(constant, _items(value)))
         case syntax.Pieces(pieces):
-            found: list[Number] = [0] * count
+            result: list[Number] = [0] * prod(shape)
             for piece in pieces:
-                inner = index_scope(value.scope, piece.indices)
-                indices = indices_of(value.scope, piece.indices)
-                where = located(piece.target, inner)
-                assert where is not None
-                spots = [list(numbers(cast(syntax.Expr, s), inner, indices)) for s in where.subscripts]
-                literal = (
-                    constant(Scoped(piece.value, inner, value.unit)) if not indices_in(piece.value, inner) else None
-                )
-                values = numbers(piece.value, inner, indices) if literal is None else [literal] * len(spots[0])
-                for *spot, number in zip(*spots, values, strict=True):
-                    flat = 0
-                    for size, place in zip(variable.shape, spot, strict=True):
-                        flat = flat * size + int(place)
-                    found[flat] = number
-            return found
+                for place, number in _piece(piece, value, shape):
+                    result[place] = number
+            return tuple(result)
         case _:
-            return [constant(value)] * count
+            return (constant(value),) * prod(shape)
 
 
-def _items(expr: syntax.List, value: Scoped) -> Iterator[Number]:
+def _piece(piece: syntax.Piece, value: Scoped, shape: tuple[int, ...]) -> Iterator[tuple[int, Number]]:
+    """The elements that a piece gives, each with its place in the flat array."""
+    inner = index_scope(value.scope, piece.indices)
+    indices = indices_of(value.scope, piece.indices)
+    found = located(piece.target, inner)
+    subscripts = () if found is None else found.subscripts
+    if any(s is None or isinstance(s, syntax.Range) for s in subscripts):
+        raise NotConstant(piece.target)
+    places = {index: place for place, index in enumerate(indices)}
+    spots = [reader(cast(syntax.Expr, s), inner, places) for s in subscripts]
+    row = list(_items(Scoped(piece.value, inner, value.unit)))
+    values = [_constant_reader(item, places) for item in row]
+    count = prod(shape[len(subscripts) :])
+    for at in product(*(range(index.low, index.high + 1) for index in indices)):
+        flat = 0
+        for size, spot in zip(shape, spots, strict=False):
+            flat = flat * size + int(spot(at))
+        for k in range(count):
+            yield flat * count + k, _at(values[k % len(values)], at, piece.value)
+
+
+def _constant_reader(value: Scoped, places: dict[Index, int]) -> Reader:
+    if indices_in(value.expr, value.scope):
+        return reader(value.expr, value.scope, places)
+    number = constant(value)
+    return lambda _: number
+
+
+def _items(value: Scoped) -> Iterator[Scoped]:
+    """The items of a list, of the lists in it too; of another value itself."""
+    expr = value.expr
+    if not isinstance(expr, syntax.List):
+        yield value
+        return
     unit = read_unit(expr.unit, []) if expr.unit else value.unit
     for item in expr.items:
-        if isinstance(item, syntax.List):
-            yield from _items(item, Scoped(item, value.scope, unit))
-        else:
-            yield constant(Scoped(item, value.scope, unit))
+        yield from _items(Scoped(item, value.scope, unit))
 
 
 def _divide(a: Number, b: Number) -> Number:
@@ -289,6 +331,14 @@ OPERATORS: dict[str, Callable[[Number, Number], Number]] = {
     "*": lambda a, b: a * b,
     "/": _divide,
     "^": lambda a, b: a**b,
+}
+COMPARISONS: dict[str, Callable[[Number, Number], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
 }
 _FUNCTIONS: dict[str, Callable[..., Number]] = {
     **MATH,
