@@ -191,6 +191,8 @@ class _Elaborator(Gathering):
         if kind == "noise":
             self.problems += misfits_of_noise(item)
             return
+        if kind == "given" and item.shape:
+            self.problems.append(unsupported("an array of givens is", item.name_span))
         if kind == "given" and not isinstance(scope.item, syntax.Scenario):
             self.misplaced("`given` belongs in a scenario", item.span)
         if item.prior is not None and kind not in ("param", "given"):

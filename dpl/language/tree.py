@@ -40,7 +40,7 @@ class _Clause:
 
 
 _CLAUSES = (":", "=", "in", "limit", "~", "for", "every")
-_OPTIONAL_CLAUSES = {"for": ("const", "param", "given", "state", "let", "output"), "every": ("noise",)}
+_OPTIONAL_CLAUSES = {"for": ("const", "param", "state", "let", "output"), "every": ("noise",)}
 
 
 @dataclass(frozen=True)
