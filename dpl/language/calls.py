@@ -10,6 +10,7 @@ from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, RUN_REDUCTIONS, TIME_REDUCTIONS, Builtin
 from dpl.language.constants import BadConstant, NotConstant, constant
 from dpl.language.diagnostics import Label, did_you_mean
+from dpl.language.indices import indices_in
 from dpl.language.model import Bound, Event, FunctionUse, NetworkUse, Scope, Scoped, named
 from dpl.language.rules import Rules, Type, derivative_help, has_measure, shape_text
 from dpl.language.units import PURE, Dimension
@@ -269,6 +270,17 @@ class Calls(Rules):
             )
         arguments = self.arranged(expr.arguments, ["e", *row.arguments], expr.span, name, row.optional)
         if not arguments:
+            return self.open()
+        index = next(iter(indices_in(expr, scope)), None)
+        if index is not None:
+            self.report(
+                "reduction-of-index",
+                f"`{name}` reduces one number over time, and not one for each `{index.name}`",
+                expr.span,
+                f"is another for each `{index.name}`",
+                related=(Label(index.span, "counted here"),),
+                help=f"reduce over `{index.name}` first: `{name}(sum(… for {index.span.text}))`",
+            )
             return self.open()
         value = arguments.pop("e")
         if row.reads == "event":
