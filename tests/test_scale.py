@@ -73,7 +73,7 @@ def slope_of(count: int, long: int, monkeypatch: pytest.MonkeyPatch):
       param k: 1/s = 1 in 0..3
       state x = 1
       x' = -k*x
-      run for 1 [s] using rk4(1/{count} [s])
+      run for 1 [s] using rk4({1 / count!r} [s])
       loss a = average(x²)
       loss p = peak(x, from 0.3 [s])
     }}
