@@ -314,3 +314,15 @@ def test_a_file_that_is_no_compiled_program_is_refused(spoil, tmp_path: Path):
         dpl.load_compiled(path)
     with pytest.raises(ValueError, match="was not written by"):
         dpl.compile("scenario S { metric m = 2 }").emit_compiled(path)
+
+
+def test_the_solver_is_judged_once_for_the_same_numbers(keeping: Path, monkeypatch: pytest.MonkeyPatch):
+    from dpl.runtime import choice
+
+    asked: list[str] = []
+    choose = choice.choose
+    monkeypatch.setattr(choice, "choose", lambda *a: asked.append("") or choose(*a))
+    text = MOVING.replace(" using METHOD", "")
+    first, again = (dpl.compile(text).scenarios["Decay"] for _ in range(2))
+    assert (first.method, first.explanation) == (again.method, again.explanation) and len(asked) == 1
+    assert dpl.compile(text.replace("k: 1/s = 1 ", "k: 1/s = 2 ")).scenarios["Decay"].method and len(asked) == 2

@@ -320,8 +320,20 @@ class Scenario:
             elif run.method.name:
                 self._chosen = run.method, run.explanation or "as the scenario says"
             else:
-                self._chosen = _completed(run.method, *choice.choose(self.spec, self.values_si()))
+                self._chosen = _completed(run.method, *self._choice())
         return self._chosen
+
+    def _choice(self) -> tuple[Method, str]:
+        """The solver and the reason for it, judged at the nominal values; or as it was judged before."""
+        values = jax.device_get(self.values_si())
+
+        def judged() -> Any:
+            method, why = choice.choose(self.spec, values)
+            return method.name, dict(method.arguments), why
+
+        digest = hashlib.sha256(self.program.source.encode()).hexdigest() if self.program.source else None
+        name, arguments, why = kept.answer("choice", digest and (digest, self.name, values), judged)
+        return Method(name, arguments), why
 
     # -- trajectories
 

@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from dpl.runtime.solve import ADAPTIVE
+from dpl.runtime.solve import FIXED as STEPPED
 from dpl.runtime.spec import Method, Run
 
 PREFIX = "using."
 """Begins the names of these numbers: `using.rtol`"""
 STEP, PLACES = "using.step", "using.places"
 """The step [s]; an array [steps, 0] of no bytes, whose shape says how many steps there is room for"""
-FIXED = ("euler", "semi_implicit", "midpoint", "rk4")
-ADAPTIVE = ("tsit5", "dopri5", "dopri8", "kvaerno5")
+FIXED = tuple(name for name in STEPPED if name != "sampled")
 TOLERANCES = ("rtol", "atol")
 QUARTERS = 4
 """Room is made for 4 numbers of steps in each doubling: 64, 80, 96, 112, 128, …"""
