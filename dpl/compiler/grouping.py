@@ -337,7 +337,12 @@ class _Grouping:
 def _operation(expr: Expr) -> tuple[Any, Callable[..., Expr], tuple[Expr, ...]]:
     """What is done, how to do it to others, and to what; small powers are operations of their own."""
     if isinstance(expr, sp.Pow) and expr.exp.is_Rational and abs(expr.exp) <= 4 and (2 * expr.exp).is_Integer:
-        return ("power", expr.exp), lambda base: sp.Pow(base, expr.exp), (expr.base,)
+        exponent = expr.exp
+
+        def power(base: Expr) -> Expr:
+            return sp.Pow(base, exponent)
+
+        return ("power", exponent), power, (expr.base,)
     return expr.func.__name__, expr.func, expr.args
 
 

@@ -46,7 +46,7 @@ def _spread(statement: ir.Statement, shapes: Shapes) -> ir.Statement:
         case ir.Solve(targets, rows, right, origin):
             first = _full(right[0], shapes.of_symbol(targets[0]), shapes)
             return ir.Solve(targets, rows, (first, *right[1:]), origin)
-        case ir.Root():
+        case _:
             return statement
 
 

@@ -196,7 +196,8 @@ class _Inspector:
             _execute(statement, scope)
             for name in _names(statement, ast.Store):
                 if not _finite(scope[name]):
-                    raise _Found(self._blame(name, statement, statement.lineno, time, _read(statement, scope)))
+                    found = self._blame(name, statement, statement.lineno, time, _read(statement, scope))
+                    raise _Found(self._row(found, statement.lineno, scope))
         return None
 
     def spied(self, scenario: declared.Scenario) -> declared.Scenario:
@@ -224,6 +225,17 @@ class _Inspector:
         comment = re.search(r"#\s*(\S+:\d+)", " ".join(lines))
         text = " ".join(part.split("  #")[0].strip() for part in lines)
         return Blame(name, text, comment.group(1) if comment else "", time, inputs)
+
+    def _row(self, found: Blame, line: int, scope: Mapping[str, Any]) -> Blame:
+        """Of a group of expressions the first that is spoilt: its line, and what it read."""
+        comment = re.search(r"#\s*(\w+_LINES_\d+)$", self._lines[line - 1])
+        if comment is None:
+            return found
+        spoilt = np.asarray(scope[found.quantity])
+        row = int(np.flatnonzero(~np.isfinite(spoilt))[0])
+        alike = {k: v[row] if isinstance(v, list) and len(v) == len(spoilt) else v for k, v in found.inputs.items()}
+        origin: str = scope[comment.group(1)][row]
+        return dataclasses.replace(found, quantity=f"{found.quantity}[{row}]", origin=origin, inputs=alike)
 
 
 def _parts(name: str, expression: ast.expr) -> list[tuple[str, ast.expr]]:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -214,14 +215,15 @@ class _Sum:
     def __call__(self, vector: Array) -> Array:
         if self.slice is not None:
             return lax.slice_in_dim(vector, *self.slice, axis=vector.ndim - 1)
+        rank = (1,) * (vector.ndim - 1)
         for index, there, weight in self.passes:
             total: Any = None
             for j in range(index.shape[1]):
                 term = vector.at[..., index[:, j]].get(mode="promise_in_bounds")
                 if there is not None and not there[:, j].all():
-                    term = jnp.where(there[:, j], term, jnp.zeros((), vector.dtype))
+                    term = jnp.where(there[:, j].reshape(*rank, -1), term, jnp.zeros((), vector.dtype))
                 if weight is not None and np.any(weight[:, j] != 1.0):
-                    term = term * jnp.asarray(weight[:, j], vector.dtype)
+                    term = term * jnp.asarray(weight[:, j].reshape(*rank, -1), vector.dtype)
                 total = term if total is None else total + term
             vector = total
         return vector
@@ -255,7 +257,7 @@ def _impl(vector: Any, *, forward: _Sum, backward: _Sum) -> Any:
 
 @_linear.def_abstract_eval
 def _abstract(vector: Any, *, forward: _Sum, backward: _Sum) -> Any:
-    return jax.core.ShapedArray((*vector.shape[:-1], forward.shape[0]), vector.dtype)
+    return ShapedArray((*vector.shape[:-1], forward.shape[0]), vector.dtype)
 
 
 def _transposed(cotangent: Any, vector: Any, *, forward: _Sum, backward: _Sum) -> list[Any]:
@@ -289,8 +291,8 @@ def _unstacked(vector: Any) -> list[Any]:
     return list(np.asarray(vector))
 
 
-_stack.def_abstract_eval(lambda *numbers: jax.core.ShapedArray((len(numbers),), numbers[0].dtype))
-_unstack.def_abstract_eval(lambda vector: [jax.core.ShapedArray((), vector.dtype)] * vector.shape[0])
+_stack.def_abstract_eval(lambda *numbers: ShapedArray((len(numbers),), numbers[0].dtype))
+_unstack.def_abstract_eval(lambda vector: [ShapedArray((), vector.dtype)] * vector.shape[0])
 mlir.register_lowering(_stack, mlir.lower_fun(lambda *numbers: jnp.stack(numbers), multiple_results=False))
 mlir.register_lowering(_unstack, mlir.lower_fun(lambda vector: [vector[i] for i in range(vector.shape[0])], True))
 
@@ -306,8 +308,8 @@ def _stack_transposed(cotangent: Any, *numbers: Any) -> list[Any]:
 
 
 def _stack_batched(numbers: Any, axes: Any) -> tuple[Any, int]:
-    size = next(n.shape[a] for n, a in zip(numbers, axes, strict=True) if a is not batching.not_mapped)
-    full = [jnp.broadcast_to(n, (size,)) if a is batching.not_mapped else n for n, a in zip(numbers, axes, strict=True)]
+    size = next(n.shape[a] for n, a in zip(numbers, axes, strict=True) if a is not None)
+    full = [jnp.broadcast_to(n, (size,)) if a is None else n for n, a in zip(numbers, axes, strict=True)]
     return jnp.stack(full, axis=1), 0
 
 

@@ -124,7 +124,7 @@ class Layout:
         apart = [leaf for leaf, join in zip(leaves, self._joined, strict=True) if not join]
         return (_join(joined), *apart) if joined else tuple(apart)
 
-    def unpack(self, packed: tuple[Array, ...]) -> tuple[Tuple, Tuple]:
+    def unpack(self, packed: tuple[Array, ...]) -> tuple[Any, Tuple]:
         if self._vector:
             vector, at, totals = packed[0], self._states, list[Array]()
             for shape in self._shapes[self._states :]:
