@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("startup", "compile", "simulate", "cannon", "cartpole", "trebuchet", "stiff", "retrace")
+NAMES = ("startup", "compile", "simulate", "cannon", "cartpole", "trebuchet", "stiff", "large", "retrace")
 
 
 def main(names: list[str]) -> int:

@@ -15,7 +15,7 @@ from dpl.language import tables, words
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.source import Source, Span
 
-MOST_CHARACTERS = 1 << 18
+MOST_CHARACTERS = 1 << 21
 MOST_NESTED = 200
 MOST_OPERATORS = 2_000
 LONGEST_NUMBER = 400
