@@ -251,6 +251,46 @@ def test_a_rod_of_cells_is_solved_in_a_band() -> None:
     assert float(result["mean"]) == pytest.approx(end[n + 1] / 2, rel=1e-7)
 
 
+# ---------------------------------------------------------------- events
+
+TURNS = """scenario S {
+  param level = 0.2
+  state x = 1; state y = 0; state n = 0
+  x' = -1e6*(x - cos(y))
+  y' = x
+  when turn: x < level { y := 0.3; n := n + 1 }
+  run for 5 using rodas5p(rtol = 1e-8, atol = 1e-10)
+  metric first = event_time(turn); metric mean = average(x); metric end = final(y); metric turns = final(n)
+}"""
+
+
+def _turns(level: float) -> list[float]:
+    """The same by SciPy's Radau from event to event."""
+    rhs = lambda t, y: [-1e6 * (y[0] - np.cos(y[1])), y[0], y[0]]  # noqa: E731
+    turn: Any = lambda t, y: y[0] - level  # noqa: E731
+    turn.terminal, turn.direction = True, -1
+    t, y, times = 0.0, [1.0, 0.0, 0.0], list[float]()
+    while True:
+        out = solve_ivp(rhs, (t, 5), y, method="Radau", rtol=1e-11, atol=1e-13, events=turn)
+        t, y = out.t[-1], [out.y[0, -1], 0.3, out.y[2, -1]]
+        if out.status == 0:
+            return [times[0], y[2] / 5, out.y[1, -1], len(times)]
+        times.append(t)
+
+
+def test_events_of_a_stiff_run() -> None:
+    one = compiled(TURNS)
+    np.testing.assert_allclose([float(v) for v in one.evaluate().values()], _turns(0.2), rtol=1e-7)
+
+
+@pytest.mark.long
+def test_gradients_of_events_of_a_stiff_run() -> None:
+    one = compiled(TURNS)
+    found = jax.jacrev(lambda level: jnp.stack(list(one.evaluate({"level": level}).values())[:3]))(0.2)
+    differences = (np.array(_turns(0.201)) - np.array(_turns(0.199)))[:3] / 2e-3
+    np.testing.assert_allclose(found, differences, rtol=1e-4)
+
+
 # ---------------------------------------------------------------- the choice
 
 

@@ -45,7 +45,16 @@ def choose(scenario: Scenario, values: Values) -> tuple[Method, str]:
             rates = stiffness.Rates(decay * run.duration, decay, run.duration, run.start)
         else:
             rates = stiffness.along(*stiffness.field(p), run.start, run.duration, SPREAD)
-    return _by_stiffness(rates, run, size)
+    return _by_stiffness(rates, scenario, run, size)
+
+
+def jacobian(scenario: Scenario) -> str:
+    """Where an implicit method has its Jacobian from."""
+    found, size = scenario.jacobian, len(scenario.states)
+    if found is None:
+        return "with the Jacobian by derivatives of the program"
+    count = sum(i < size > j for i, j in zip(found.rows, found.columns, strict=True))
+    return f"with {count} of the {size * size} entries of the Jacobian as expressions, the others 0"
 
 
 def advice(scenario: Scenario, values: Values, method: Method) -> str | None:
@@ -53,10 +62,10 @@ def advice(scenario: Scenario, values: Values, method: Method) -> str | None:
     if scenario.modes or method.name not in ("tsit5", "dopri5", "dopri8"):
         return None
     better, words = choose(scenario, values)
-    return f"{words.rsplit(':', 1)[0]}: write `using {better.name}()`" if better.name == "rodas5p" else None
+    return f"{words.rsplit(': ', 1)[0]}: write `using {better.name}()`" if better.name == "rodas5p" else None
 
 
-def _by_stiffness(rates: stiffness.Rates, run: Run, size: int) -> tuple[Method, str]:
+def _by_stiffness(rates: stiffness.Rates, scenario: Scenario, run: Run, size: int) -> tuple[Method, str]:
     """Times are told in the unit of the run."""
     if not math.isfinite(rates.turns):
         words = "the rates at the start are not finite, so stiffness could not be judged"
@@ -71,7 +80,7 @@ def _by_stiffness(rates: stiffness.Rates, run: Run, size: int) -> tuple[Method, 
             f"{within} at {_with_unit(rates.time, run)}, where accuracy allows steps of {_with_unit(rates.step, run)}"
         )
     if rates.turns > STIFF:
-        return Method("rodas5p"), f"stiff: {words}: adaptive linearly implicit steps"
+        return Method("rodas5p"), f"stiff: {words}: adaptive linearly implicit steps, {jacobian(scenario)}"
     return Method("tsit5"), f"not stiff: {words}: {EXPLICIT}"
 
 

@@ -318,7 +318,8 @@ class Scenario:
             if run is None:
                 self._chosen = Method(), "static: nothing changes with time"
             elif run.method.name:
-                self._chosen = run.method, run.explanation or "as the scenario says"
+                words = f", {choice.jacobian(self.spec)}" if run.method.name == "rodas5p" else ""
+                self._chosen = run.method, run.explanation or f"as the scenario says{words}"
             else:
                 self._chosen = _completed(run.method, *self._choice())
         return self._chosen

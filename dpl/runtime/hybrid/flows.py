@@ -9,8 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
+from dpl.runtime import implicit, rosenbrock
 from dpl.runtime.hybrid import steps
 from dpl.runtime.hybrid.march import Flow, Steps
 from dpl.runtime.hybrid.moment import Hybrid, Moment
@@ -28,7 +30,7 @@ TIMED_STEPS = 1000
 
 
 def adaptive(method: Method) -> bool:
-    return method.name in steps.EMBEDDED
+    return method.name in steps.EMBEDDED or method.name == "rodas5p"
 
 
 def prescribed(h: Hybrid) -> Array:
@@ -59,8 +61,8 @@ def _steps(h: Hybrid, mode: Mode, layout: Layout, m: Moment) -> Steps:
     totals = tuple(lax.stop_gradient(atol + rtol * h.duration * jnp.abs(jnp.nan_to_num(e))) for e in first)
     longest = h.duration / min(TIMED_STEPS, max(1, greatest // 4)) if mode.timed else math.inf
     shortest = 2 * float(jnp.finfo(h.dtype).eps) * h.duration
-    table = steps.tableau(h.method.name)
-    return Steps(table.order, rtol, layout.pack(states, totals), longest, shortest, greatest)
+    order = rosenbrock.ORDER if h.method.name == "rodas5p" else steps.tableau(h.method.name).order
+    return Steps(order, rtol, layout.pack(states, totals), longest, shortest, greatest)
 
 
 def flow_of(h: Hybrid, index: int, m: Moment) -> tuple[Flow, Layout]:
@@ -85,12 +87,58 @@ def flow_of(h: Hybrid, index: int, m: Moment) -> tuple[Flow, Layout]:
         x = mode.project(t, whole(y), s.z, s.held, c)
         return layout.pack(tuple(x[n] for n in mode.moved), layout.unpack(y)[1])
 
-    if h.method.name == "semi_implicit":
-        step = partial(_semi_implicit, mode, layout, slope, whole, s, c)
+    lengths = _steps(h, mode, layout, m)
+    packed = layout.pack(*parts(mode, m))
+    if h.method.name == "rodas5p" and mode.moved:
+        integrals = sum(a.size for a in m.totals)
+        step = _linearly_implicit(slope, m.t, packed, integrals, mode.timed, lengths.shortest)
+    elif h.method.name == "semi_implicit":
+        step = _with_middle(partial(_semi_implicit, mode, layout, slope, whole, s, c))
     else:
-        form = steps.step_by_stages if _large(slope, m.t, layout.pack(*parts(mode, m))) else steps.step
-        step = partial(form, steps.tableau(h.method.name), slope)
-    return Flow(step, margins, _steps(h, mode, layout, m), None if mode.project is None else project), layout
+        table = steps.tableau("tsit5" if h.method.name == "rodas5p" else h.method.name)
+        form = steps.step_by_stages if _large(slope, m.t, packed) else steps.step
+        step = _with_middle(partial(form, table, slope))
+    return Flow(step, margins, lengths, None if mode.project is None else project), layout
+
+
+def _with_middle(form: Callable[..., tuple[steps.State, steps.State, steps.State]]) -> Callable[..., Any]:
+    """The step with the state in its middle, by the cubic through its ends."""
+
+    def step(t: Any, y: steps.State, first: steps.State, h: Any, last: Any) -> Any:
+        new, slope, error = form(t, y, first, h, last)
+        return new, slope, error, steps.halfway(y, new, first, slope, h)
+
+    return step
+
+
+def _linearly_implicit(
+    slope: steps.Slope, t: Any, y: steps.State, integrals: int, timed: bool, shortest: float
+) -> Callable[..., Any]:
+    """Steps of Rodas5P on all states as one vector; one of no length stays where it is."""
+    shapes = [a.shape for a in y]
+    ends = np.cumsum([a.size for a in y])[:-1].tolist()
+
+    def joined(y: steps.State) -> Array:
+        return jnp.concatenate([a.ravel() for a in y])
+
+    def split(vector: Array) -> steps.State:
+        return tuple(a.reshape(shape) for a, shape in zip(jnp.split(vector, ends), shapes, strict=True))
+
+    def flat(t: Any, vector: Array) -> Array:
+        return joined(slope(t, split(vector)))
+
+    vector = joined(y)
+    system = implicit.system(flat, vector.size - integrals, integrals, timed, (t, vector), None)
+
+    def step(t: Any, y: steps.State, first: steps.State, h: Any, last: Any) -> Any:
+        begin, moves = joined(y), h > 0
+        out = rosenbrock.step(system, t, begin, jnp.where(moves, h, shortest), last)
+        new = split(jnp.where(moves, out.new, begin))
+        middle = jnp.where(moves, rosenbrock.between(begin, out.new, out.increments, 0.5), begin)
+        error = split(lax.stop_gradient(out.error))
+        return new, slope(jnp.minimum(t + h, last), new), error, split(middle)
+
+    return step
 
 
 def parts(mode: Mode, m: Moment) -> tuple[Tuple, Tuple]:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dpl.runtime.hybrid.steps import State, along, halfway
+from dpl.runtime.hybrid.steps import State, along
 
 Loop = Callable[[Callable[[Any], Any], Callable[[Any], Any], Any], Any]
 """loop(going, body, first) -> the last"""
@@ -56,11 +56,11 @@ class Steps:
 class Flow:
     """A mode between two instants, on the packed state.
 
-    `step(t, y, slope, h, last)` returns the new state, the slope there and the error's estimate; `margins(t, y)` one
-    number per watched event; `project(t, y)` the state on its constraints.
+    `step(t, y, slope, h, last)` returns the new state, the slope there, the error's estimate and the state in the
+    middle; `margins(t, y)` one number per watched event; `project(t, y)` the state on its constraints.
     """
 
-    step: Callable[[Any, State, State, Any, Any], tuple[State, State, State]]
+    step: Callable[[Any, State, State, Any, Any], tuple[State, State, State, State]]
     margins: Callable[[Any, State], Array]
     steps: Steps
     project: Callable[[Any, State], State] | None = None
@@ -182,15 +182,13 @@ def _attempt(flow: Flow, watch: Watch, end: Any, c: Trial) -> Trial:
     reaches = (wanted >= rest) & ~beginning & ~locating
     length = jnp.where(beginning, 0.0, jnp.where(locating, c.length, jnp.minimum(wanted, rest)))
     t = c.t + length
-    y, slope, error = flow.step(c.t, c.y, c.slope, length, jnp.maximum(jnp.nextafter(end, -jnp.inf), here))
+    y, slope, error, middle = flow.step(c.t, c.y, c.slope, length, jnp.maximum(jnp.nextafter(end, -jnp.inf), here))
     y = tuple(jnp.where(beginning, a, b) for a, b in zip(c.y, y, strict=True))  # whatever the slope is
     if flow.project is not None:
         y = flow.project(t, y)
     # Without a step to look into, the second look is a little way on: it tells which way each margin moves.
     ahead = _root_of_rounding(here.dtype) * jnp.maximum(jnp.minimum(wanted, rest), flow.steps.shortest)
-    between = jax.tree.map(
-        partial(jnp.where, beginning), along(y, slope, ahead), halfway(c.y, y, c.slope, slope, length)
-    )
+    between = jax.tree.map(partial(jnp.where, beginning), along(y, slope, ahead), middle)
     there, middle = _looked(flow, (t, y), (c.t + jnp.where(beginning, ahead, 0.5 * length), between))
     onset = jnp.where(beginning, (middle - there) / jnp.where(ahead > 0, ahead, 1.0), c.onset)
 

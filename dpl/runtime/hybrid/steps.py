@@ -76,7 +76,7 @@ def tableau(name: str) -> Tableau:
     return Tableau(order, plain.nodes, plain.stages, np.asarray(table.b_error, float))
 
 
-METHODS = (*PRESCRIBED, *EMBEDDED, "semi_implicit")
+METHODS = (*PRESCRIBED, *EMBEDDED, "semi_implicit", "rodas5p")
 
 
 def along(y: State, slope: State, h: Any) -> State:
