@@ -20,7 +20,8 @@ import numpy as np
 import dpl
 from bench import machine
 from bench.rivals import FORMS, RIVALS, Form
-from bench.timing import fastest, interleaved, ratio, shown
+from bench.table import Row, record
+from bench.timing import fastest, interleaved, ratio
 
 HERE = Path(__file__).parent
 BATCH, ROUNDS = 1024, 15
@@ -50,7 +51,7 @@ class Task:
 def main(names: list[str] | None = None) -> None:
     print("simulate: 500 steps (cart-pole: 250 ticks), float64; DPL over the fastest rival, target <= 1.0")
     print(f"  {machine.described('jax', 'jaxlib', 'numpy')}")
-    print(f"  {'':36} {'DPL/rival':>20} {'DPL':>9} {'rival':>9}  first call DPL, rival   rival's form")
+    print(f"  {'':42} {'DPL/rival':>23} {'DPL':>9} {'rival':>9}   first calls      rival's form")
     for name in names or RIVALS:
         _problem(name)
 
@@ -99,12 +100,9 @@ def _measure(name: str, task: Task, ours: Run, rivals: Mapping[Form, Run], param
         {c: lambda f=f: jax.block_until_ready(f(params, task.start)) for c, f in functions.items()}, ROUNDS
     )
     best = fastest(seconds, [str(form) for form in task.forms])
-    print(
-        f"  {f'{name}, {task.name}':36} {ratio(seconds['DPL'], seconds[best])!s:>20}"
-        f" {shown(float(np.median(seconds['DPL']))):>9} {shown(float(np.median(seconds[best]))):>9}"
-        f"  {first['DPL']:6.2f} s {first[best]:6.2f} s        {best}",
-        flush=True,
-    )
+    compared, ours, rival = ratio(seconds["DPL"], seconds[best]), *(np.median(seconds[c]) for c in ("DPL", best))
+    spread = compared.median, compared.low, compared.high
+    record(Row(f"{name}, {task.name}", float(ours), float(rival), *spread, best, first["DPL"], first[best]))
 
 
 def _assert_same(what: str, value: Any, expected: Any) -> None:

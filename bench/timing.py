@@ -63,7 +63,7 @@ def fastest(seconds: Seconds, names: list[str]) -> str:
 
 def shown(seconds: float) -> str:
     """A duration in the unit that suits it."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs"
+    return f"{seconds * 1e9:.3g} ns"
