@@ -251,8 +251,8 @@ class CPrinter(Printer):
                 lines = self.assigned(target, value, given)
             case ir.Solve(unknowns, rows, right):
                 lines = self.solved(unknowns, rows, right)
-            case ir.Root():
-                raise AssertionError("a root passed the extraction: a bug in DPL")
+            case _:
+                raise AssertionError(f"a {type(found).__name__} passed the extraction: a bug in DPL")
         return commented([*self.taken_before(), *lines], found.origin)
 
     def taken_before(self) -> list[str]:

@@ -375,8 +375,8 @@ def statement(found: ir.Statement, printer: Printer, indent: str) -> list[str]:
             left = ", ".join(map(printer.symbol, unknowns))
             matrix = ", ".join(f"({', '.join(map(printer.text, row))},)" for row in rows)
             return [f"{indent}({left},) = {solver}(({matrix},), ({', '.join(map(printer.text, right))},)){comment}"]
-        case ir.Root():
-            raise AssertionError("a root passed the extraction: a bug in DPL")
+        case _:
+            raise AssertionError(f"a {type(found).__name__} passed the extraction: a bug in DPL")
 
 
 # ---------------------------------------------------------------- words
