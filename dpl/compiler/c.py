@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 
 from dpl.compiler import ir
 from dpl.compiler.algebra import CONDITIONS, INFINITY, TIME, Expr, Symbol, function_name, network_path, sp
@@ -22,7 +23,7 @@ from dpl.compiler.scalars_c import FUNCTIONS
 from dpl.compiler.shapes import Shape, Shapes
 from dpl.language.model import NetworkUse
 
-INDICES = ("i", "j", "k", "l")
+INDICES = ("i", "j", "k", "l", "m", "n")
 """Of loops over the axes of an array"""
 
 _SUM, _PRODUCT, _SIGN, _ATOM = 0, 1, 2, 4
@@ -36,6 +37,10 @@ _LIBRARY = {
 _OWN = {"min": "minimum", "max": "maximum", "mod": "modulo", "hypot": "hypotenuse", "cbrt": "cube_root"}
 """Functions of `scalars_c.py` by other names than their own, which <math.h> has"""
 _REDUCED = {"array_min": "least", "array_max": "greatest", **{n: n for n in ("sum", "mean", "product", "norm")}}
+
+
+Target = Callable[..., str]
+"""What stands at an index, given as texts"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,12 @@ class CPrinter(Printer):
         if symbol == TIME:
             return "t"
         shape = self.shapes.of_symbol(symbol)
-        return at(self.names[symbol], shape, self._index) if shape else self.names[symbol]
+        return at(self.names[symbol], shape, self.here(shape)) if shape else self.names[symbol]
+
+    def here(self, shape: Shape) -> tuple[str, ...]:
+        """The index within what has this shape: axes align from the last on, and one of one element is for all."""
+        index = self._index[len(self._index) - len(shape) :]
+        return tuple("0" if size == 1 else i for size, i in zip(shape, index, strict=True))
 
     def number(self, expr: Expr) -> tuple[str, int]:
         if isinstance(expr, sp.NumberSymbol):
@@ -142,35 +152,56 @@ class CPrinter(Printer):
     # ------------------------------------------------------------ arrays
 
     def of_arrays(self, name: str, expr: Expr) -> str:
-        args, index = expr.args, self._index
+        args, shape = expr.args, self.shapes.of(expr)
+        kind, _, rest = name.partition(" ")
         if name in _REDUCED:
             return f"{self.own(_REDUCED[name])}({self.size(args[0])}, {self.whole(args[0])})"
-        match name:
-            case "dot":
-                return f"{self.own(name)}({self.size(args[0])}, {self.whole(args[0])}, {self.whole(args[1])})"
-            case "pick":
+        if rest.startswith("along ") or kind in _PLACED:
+            return at(self.whole(expr), shape or (1,), self.here(shape) or ("0",))
+        index = self.here(shape)
+        match kind:
+            case "dot" | "pick":
                 return f"{self.own(name)}({self.size(args[0])}, {self.whole(args[0])}, {self.whole(args[1])})"
             case "interpolate":
                 table = f"{self.size(args[1])}, {self.whole(args[1])}, {self.whole(args[2])}"
                 return f"{self.own(name)}({self.text(args[0])}, {table})"
             case "zeros":
                 return "0.0"
-            case "full":
+            case "full" | "whole":
                 return self.text(args[0])
-            case "transpose":
-                return self.element(args[0], index[::-1])
-            case "matmul":
-                return at(self.product(expr), self.shapes.of(expr) or (1,), index or ("0",))
-            case "array":
-                if index[0].isdigit():
-                    return self.element(args[int(index[0])], index[1:])
-                return at(self.whole(expr), self.shapes.of(expr), index)
+            case "count":
+                return f"(double)({added(index[0], int(args[0]))})"
             case "result":
                 return self.result(*args)
-            case _ if name.startswith("element "):
-                return self.element(args[0], within(name.removeprefix("element ").split(", "), index))
+            case "matmul":
+                return at(self.product(expr), shape or (1,), index or ("0",))
+            case "array" if not index[0].isdigit():
+                return at(self.whole(expr), shape, index)
             case _:
-                raise NotPlain(name)
+                return self.element(*self.elsewhere(kind, rest, expr, index))
+
+    def elsewhere(self, kind: str, rest: str, expr: Expr, index: tuple[str, ...]) -> tuple[Expr, Sequence[str]]:
+        """What an element of the expression is an element of, and at which index."""
+        args = expr.args
+        match kind:
+            case "array":
+                return args[int(index[0])], index[1:]
+            case "transpose":
+                return args[0], index[::-1]
+            case "transposed":
+                found = dict(zip(map(int, rest.split(", ")), index, strict=True))
+                return args[0], [found[axis] for axis in range(len(found))]
+            case "element":
+                return args[0], within(rest.split(", "), index)
+            case "axes":
+                parts = rest.split(", ")
+                kept = [i for part, i in zip(parts, index, strict=False) if part != "None"]
+                return args[0], [*kept, *index[len(parts) :]]
+            case "gathered":
+                places = len(index) - len(self.shapes.of(args[0])) + len(args) - 1
+                return args[0], [*(f"(int){self.element(a, index[:places], _ATOM)}" for a in args[1:]), *index[places:]]
+            case _:
+                raise NotPlain(kind)
 
     def size(self, expr: Expr) -> int:
         return math.prod(self.shapes.of(expr))
@@ -188,19 +219,72 @@ class CPrinter(Printer):
 
     def filled(self, name: str, expr: Expr, shape: Shape, start: int = 0) -> list[str]:
         """The lines that write every element of an array, from `name[start]` on."""
-        if function_name(expr) != "array":
-            return self.loops(name, expr, shape, start)
-        lines: list[str] = []
-        size = math.prod(shape[1:])
-        for i, item in enumerate(expr.args):
-            lines += self.loops(name, item, shape[1:], start + i * size)
+        kind, _, rest = function_name(expr).partition(" ")
+
+        def target(*index: str) -> str:
+            return f"{name}[{added(flat(shape, index), start)}]"
+
+        match kind:
+            case "array" | "stacked":
+                axis, lines = int(rest or 0), list[str]()
+                for k, item in enumerate(expr.args):
+                    inner = (*shape[:axis], *shape[axis + 1 :])
+                    lines += self.loops(partial(_inserted, target, axis, str(k)), item, inner)
+                return lines
+            case "joined":
+                axis, at_, lines = int(rest), 0, list[str]()
+                for item in expr.args:
+                    inner = self.shapes.of(item)
+                    lines += self.loops(partial(_shifted, target, axis, at_), item, inner)
+                    at_ += inner[axis]
+                return lines
+            case "written":
+                return self.written(target, expr, rest, shape)
+            case "einsum":
+                inner, _, outer = rest.partition("->")
+                return self.contracted(target, list(zip(expr.args, inner.split(","), strict=True)), outer, "sum")
+            case _ if rest.startswith("along "):
+                letters = INDICES[: len(self.shapes.of(expr.args[0]))]
+                gone = {int(axis) for axis in rest.removeprefix("along ").split(", ")}
+                outer = "".join(i for k, i in enumerate(letters) if k not in gone)
+                return self.contracted(target, [(expr.args[0], "".join(letters))], outer, kind)
+            case _:
+                return self.loops(target, expr, shape)
+
+    def loops(self, target: Target, expr: Expr, shape: Shape) -> list[str]:
+        """An assignment for every index of the shape."""
+        index = INDICES[: len(shape)]
+        return nested(dict(zip(index, shape, strict=True)), [f"{target(*index)} = {self.element(expr, index)};"])
+
+    def written(self, target: Target, expr: Expr, places: str, shape: Shape) -> list[str]:
+        """Zeros, and over them each value in its place, a subscript such as `1:4, 0`."""
+        index = INDICES[: len(shape)]
+        lines = nested(dict(zip(index, shape, strict=True)), [f"{target(*index)} = 0.0;"])
+        values = expr.args[len(shape) :]
+        for place, value in zip(places.split(" | "), values, strict=True):
+            subscripts = place.split(", ")
+            sizes: list[int] = []
+            for subscript, size in zip(subscripts, shape, strict=False):
+                low, colon, high = subscript.partition(":")
+                sizes += [int(high or size) - int(low or 0)] if colon else []
+            sizes += shape[len(subscripts) :]
+            lines += self.loops(partial(_within, target, subscripts), value, tuple(sizes))
         return lines
 
-    def loops(self, name: str, expr: Expr, shape: Shape, start: int) -> list[str]:
-        index = INDICES[: len(shape)]
-        body = f"{name}[{added(flat(shape, index), start)}] = {self.element(expr, index)};"
-        heads = [f"for (int {i} = 0; {i} < {n}; {i}++)" for i, n in zip(index, shape, strict=True)]
-        return ["    " * depth + line for depth, line in enumerate([*heads, body])]
+    def contracted(self, target: Target, factors: Sequence[tuple[Expr, str]], outer: str, kind: str) -> list[str]:
+        """For each index of `outer` the sum, or another reduction, over all other letters of a product of elements."""
+        sizes: dict[str, int] = {}
+        for expr, letters in factors:
+            sizes |= dict(zip(letters, self.shapes.of(expr), strict=True))
+        index = dict(zip((*outer, *(c for c in sizes if c not in outer)), INDICES, strict=False))
+        texts = [self.element(e, [index[c] for c in letters], _SIGN) for e, letters in factors]
+        first, change = _CONTRACTIONS[kind]
+        if kind in ("min", "max"):
+            self.own(kind)
+        inner = {index[c]: size for c, size in sizes.items() if c not in outer}
+        total = f"total/{math.prod(inner.values())}" if kind == "mean" else "total"
+        lines = [f"double total = {first};", *nested(inner, [change.format("*".join(texts))])]
+        return nested({index[c]: sizes[c] for c in outer}, [*lines, f"{target(*(index[c] for c in outer))} = {total};"])
 
     def product(self, expr: Expr) -> str:
         """The name of the array that holds a matrix product."""
@@ -280,6 +364,15 @@ class CPrinter(Printer):
         return [*lines, *(f"const double {self.names[s]} = {b}[{i}];" for i, s in enumerate(unknowns))]
 
 
+_PLACED = ("joined", "stacked", "written", "einsum")
+_CONTRACTIONS = {
+    "sum": ("0.0", "total += {};"),
+    "mean": ("0.0", "total += {};"),
+    "product": ("1.0", "total *= {};"),
+    "min": ("INFINITY", "total = minimum({}, total);"),
+    "max": ("-INFINITY", "total = maximum({}, total);"),
+}
+"""What a reduction begins with, and what each element does to it"""
 _WHOLE = {"sum", "mean", "product", "norm", "dot", "pick", "interpolate", "matmul", "least", "greatest", "linear_solve"}
 """Functions of `scalars_c.py` that take arrays"""
 
@@ -290,6 +383,29 @@ _WHOLE = {"sum", "mean", "product", "norm", "dot", "pick", "interpolate", "matmu
 def real(text: str) -> str:
     """The literal of a double."""
     return f"{text}.0" if text.isdigit() else text
+
+
+def _inserted(target: Target, axis: int, place: str, *index: str) -> str:
+    return target(*index[:axis], place, *index[axis:])
+
+
+def _shifted(target: Target, axis: int, by: int, *index: str) -> str:
+    return target(*index[:axis], added(index[axis], by), *index[axis + 1 :])
+
+
+def _within(target: Target, subscripts: Sequence[str], *index: str) -> str:
+    return target(*within(subscripts, index))
+
+
+def nested(sizes: Mapping[str, int], body: Sequence[str]) -> list[str]:
+    """The body in a loop for each index; alone in a block of its own if it has several lines."""
+    braces = len(body) > 1
+    heads = [f"for (int {i} = 0; {i} < {n}; {i}++)" for i, n in sizes.items()]
+    depth = len(heads)
+    opened = [*heads[:-1], heads[-1] + " {"] if braces and heads else ["{"] if braces else heads
+    lines = ["    " * k + line for k, line in enumerate(opened)]
+    lines += ["    " * (depth or int(braces)) + line for line in body]
+    return [*lines, "    " * max(depth - 1, 0) + "}"] if braces else lines
 
 
 def flat(shape: Shape, index: Sequence[str]) -> str:
@@ -318,7 +434,7 @@ def within(subscripts: Sequence[str], index: Sequence[str]) -> list[str]:
     rest, result = list(index), list[str]()
     for subscript in subscripts:
         low, colon, _ = subscript.partition(":")
-        result.append(added(rest.pop(0), low) if colon else low)
+        result.append(added(rest.pop(0), low or 0) if colon else low)
     return result + rest
 
 
