@@ -155,28 +155,32 @@ class CPrinter(Printer):
         args, shape = expr.args, self.shapes.of(expr)
         kind, _, rest = name.partition(" ")
         if name in _REDUCED:
-            return f"{self.own(_REDUCED[name])}({self.size(args[0])}, {self.whole(args[0])})"
+            return f"{self.own(_REDUCED[name])}({self.size(args[0])}, {self.held(args[0])})"
         if rest.startswith("along ") or kind in _PLACED:
-            return at(self.whole(expr), shape or (1,), self.here(shape) or ("0",))
+            return at(self.held(expr), shape or (1,), self.here(shape) or ("0",))
         index = self.here(shape)
         match kind:
             case "dot" | "pick":
-                return f"{self.own(name)}({self.size(args[0])}, {self.whole(args[0])}, {self.whole(args[1])})"
+                return f"{self.own(name)}({self.size(args[0])}, {self.held(args[0])}, {self.held(args[1])})"
             case "interpolate":
-                table = f"{self.size(args[1])}, {self.whole(args[1])}, {self.whole(args[2])}"
+                table = f"{self.size(args[1])}, {self.held(args[1])}, {self.held(args[2])}"
                 return f"{self.own(name)}({self.text(args[0])}, {table})"
             case "zeros":
                 return "0.0"
-            case "full" | "whole":
+            case "full":
                 return self.text(args[0])
+            case "whole":
+                return f"rint({self.text(args[0])})"
             case "count":
                 return f"(double)({added(index[0], int(args[0]))})"
             case "result":
+                if shape != self.shapes.ports(args[0])[int(args[1])].shape:
+                    raise NotPlain("a network at each index")
                 return self.result(*args)
             case "matmul":
                 return at(self.product(expr), shape or (1,), index or ("0",))
             case "array" if not index[0].isdigit():
-                return at(self.whole(expr), shape, index)
+                return at(self.held(expr), shape, index)
             case _:
                 return self.element(*self.elsewhere(kind, rest, expr, index))
 
@@ -206,7 +210,7 @@ class CPrinter(Printer):
     def size(self, expr: Expr) -> int:
         return math.prod(self.shapes.of(expr))
 
-    def whole(self, expr: Expr) -> str:
+    def held(self, expr: Expr) -> str:
         """The name of a C array that holds all elements of an array, row by row."""
         if expr.is_Symbol:
             return self.names[expr]
@@ -239,7 +243,7 @@ class CPrinter(Printer):
                     at_ += inner[axis]
                 return lines
             case "written":
-                return self.written(target, expr, rest, shape)
+                return self.placed(target, expr, rest, shape)
             case "einsum":
                 inner, _, outer = rest.partition("->")
                 return self.contracted(target, list(zip(expr.args, inner.split(","), strict=True)), outer, "sum")
@@ -256,7 +260,7 @@ class CPrinter(Printer):
         index = INDICES[: len(shape)]
         return nested(dict(zip(index, shape, strict=True)), [f"{target(*index)} = {self.element(expr, index)};"])
 
-    def written(self, target: Target, expr: Expr, places: str, shape: Shape) -> list[str]:
+    def placed(self, target: Target, expr: Expr, places: str, shape: Shape) -> list[str]:
         """Zeros, and over them each value in its place, a subscript such as `1:4, 0`."""
         index = INDICES[: len(shape)]
         lines = nested(dict(zip(index, shape, strict=True)), [f"{target(*index)} = 0.0;"])
@@ -320,7 +324,7 @@ class CPrinter(Printer):
         if call not in self._arrays:
             network = self.called[network_path(call) or ""]
             given = zip(network.use.inputs, call.args[1:], strict=True)
-            texts = [self.whole(a) if p.shape else self.element(a, ()) for p, a in given]
+            texts = [self.held(a) if p.shape else self.element(a, ()) for p, a in given]
             name = name or self.fresh("n")
             self.before += [f"double {name}[{network.size}];", f"{network.name}({', '.join([*texts, name])});"]
             self._arrays[call] = name
