@@ -295,7 +295,7 @@ class CPrinter(Printer):
         if expr not in self._arrays:
             left, right = (self.shapes.of(a) for a in expr.args)
             rows, inner, columns = math.prod(left[:-1]), left[-1], math.prod(right[1:])
-            a, b = map(self.whole, expr.args)
+            a, b = map(self.held, expr.args)
             name = self._arrays[expr] = self.fresh("m")
             self.before += [f"double {name}[{rows * columns}];"]
             self.before += [f"{self.own('matmul')}({rows}, {inner}, {columns}, {a}, {b}, {name});"]
