@@ -133,20 +133,23 @@ def test_a_subscript_goes_round_and_through_a_table():
 def test_axes_meet_whatever_their_order():
     """Transposed, missing and repeated axes, rows of matrices, and reductions of each kind, against NumPy."""
     text = static(
-        f"param a[{N}] = [1, -2, 3, -4, 5]; param b[{M}] = [2, 1, -1]",
-        f"const A[{N},{M}] = sin(i + 3*j) for i in 0..{N - 1}, j in 0..{M - 1}",
-        f"const B[{M},{N}] = cos(i*j + 1) for i in 0..{M - 1}, j in 0..{N - 1}",
-        f"let across[{M},{N}] = A[j, i] + a[j]*b[i] + B[i, j] for i in 0..{M - 1}, j in 0..{N - 1}",
-        f"let cube[{M},{N},{M}] = a[j]*A[j, k] + b[i] + B[k, j]*b[k] for i in 0..{M - 1}, j in 0..{N - 1}, k in 0..{M - 1}",
-        f"let one[{N}] = sum(A[i, j]*b[j] for j in 0..{M - 1}) for i in 0..{N - 1}",
-        f"let two[{M}] = sum(A[j, i]*a[j] for j in 0..{N - 1}) for i in 0..{M - 1}",
-        f"let three[{N},{N}] = sum(A[i, k]*B[k, j] for k in 0..{M - 1}) for i in 0..{N - 1}, j in 0..{N - 1}",
-        f"let four[{N}] = sum(a[i]*A[i, j]*B[k, i]*b[j] for j in 0..{M - 1}, k in 0..{M - 1}) for i in 0..{N - 1}",
-        f"let five = sum(a[i]*A[i, j]*b[j] for i in 0..{N - 1}, j in 0..{M - 1})",
-        f"let six[{N}] = sum((a[i] - a[j])*abs(a[j]) for j in 0..{N - 1}) for i in 0..{N - 1}",
-        f"let kinds[{N}] = max(A[i,j] for j in 0..{M - 1}) - min(A[i,j] for j in 0..{M - 1}) + mean(A[i,j]*a[i] for j in 0..{M - 1})*product(b[j]+a[i] for j in 0..{M - 1}) for i in 0..{N - 1}",
-        f"let rows[{N}] = dot(A[i, 0..{M - 1}], b) + norm(A[i, 0..1]) + sum(B @ A[0..{N - 1}, 1])*i for i in 0..{N - 1}",
-        f"let spans[{M}] = sum(3 for j in 0..6) + product(2 for j in 1..3) + i for i in 0..{M - 1}",
+        f"const n = {N}; const m = {M}",
+        "param a[n] = [1, -2, 3, -4, 5]; param b[m] = [2, 1, -1]",
+        "const A[n,m] = sin(i + 3*j) for i in 0..n-1, j in 0..m-1",
+        "const B[m,n] = cos(i*j + 1) for i in 0..m-1, j in 0..n-1",
+        "let across[m,n] = A[j, i] + a[j]*b[i] + B[i, j] for i in 0..m-1, j in 0..n-1",
+        "let cube[m,n,m] = a[j]*A[j, k] + b[i] + B[k, j]*b[k] for i in 0..m-1, j in 0..n-1, k in 0..m-1",
+        "let one[n] = sum(A[i, j]*b[j] for j in 0..m-1) for i in 0..n-1",
+        "let two[m] = sum(A[j, i]*a[j] for j in 0..n-1) for i in 0..m-1",
+        "let three[n,n] = sum(A[i, k]*B[k, j] for k in 0..m-1) for i in 0..n-1, j in 0..n-1",
+        "let four[n] = sum(a[i]*A[i, j]*B[k, i]*b[j] for j in 0..m-1, k in 0..m-1) for i in 0..n-1",
+        "let five = sum(a[i]*A[i, j]*b[j] for i in 0..n-1, j in 0..m-1)",
+        "let six[n] = sum((a[i] - a[j])*abs(a[j]) for j in 0..n-1) for i in 0..n-1",
+        "let spread[n] = max(A[i,j] for j in 0..m-1) - min(A[i,j] for j in 0..m-1) for i in 0..n-1",
+        "let grown[n] = product(b[j] + a[i] for j in 0..m-1) for i in 0..n-1",
+        "let kinds[n] = spread[i] + mean(A[i,j]*a[i] for j in 0..m-1)*grown[i] for i in 0..n-1",
+        "let rows[n] = dot(A[i, 0..m-1], b) + norm(A[i, 0..1]) + sum(B @ A[0..n-1, 1])*i for i in 0..n-1",
+        "let spans[m] = sum(3 for j in 0..6) + product(2 for j in 1..3) + i for i in 0..m-1",
         "metric y = 0",
     )
     a, b = np.array([1.0, -2, 3, -4, 5]), np.array([2.0, 1, -1])
@@ -223,7 +226,8 @@ def test_an_array_of_parts_is_its_parts_written_one_by_one():
 def test_parts_within_parts_and_sampled_parts():
     models = """
 model Leaf { input u; state x = 0.5; x' = u - x; output y = 2*x }
-controller Hand every 0.04 { input e; param gain = 3; state sum1 = 0; next sum1 = sum1 + e*period; output u = gain*(sum1 + e) }
+controller Hand every 0.04 { input e; param gain = 3; state total = 0
+  next total = total + e*period; output u = gain*(total + e) }
 """
     tree = """
 model Tree { input u; part leaf[2] = Leaf(u = u); let top = leaf[1].y - leaf[0].y*0.5; output y = sum(leaf.y) + top }
@@ -236,7 +240,8 @@ model Tree { input u; part leaf[2] = Leaf(u = u); let top = leaf[1].y - leaf[0].
             f"part hand[{M}] = Hand(e = tree.y)",
             f"state z[{M}] = i for i in 0..{M - 1}",
             f"z[i]' = hand[i].u - tree[i].leaf[1].x*z[i] for i in 0..{M - 1}",
-            "loss a = final(sum(z)); loss b = final(sum(tree.leaf[0].x)); loss c = final(tree[1].leaf[1].y*hand[2].sum1)",
+            "loss a = final(sum(z)); loss b = final(sum(tree.leaf[0].x))",
+            "loss c = final(tree[1].leaf[1].y*hand[2].total)",
         )
     )
     written_out = (
@@ -247,7 +252,7 @@ model Tree { input u; part leaf[2] = Leaf(u = u); let top = leaf[1].y - leaf[0].
             *(f"part t{i} = Tree(u = k); part h{i} = Hand(e = t{i}.y); state z{i} = {i}" for i in range(M)),
             *(f"z{i}' = h{i}.u - t{i}.leaf[1].x*z{i}" for i in range(M)),
             "loss a = final(z0 + z1 + z2); loss b = final(t0.leaf[0].x + t1.leaf[0].x + t2.leaf[0].x)",
-            "loss c = final(t1.leaf[1].y*h2.sum1)",
+            "loss c = final(t1.leaf[1].y*h2.total)",
         )
     )
     same(array, written_out, "k")
@@ -340,7 +345,8 @@ def test_a_sine_decays_as_the_heat_equation_says():
 def test_periodic_advection_keeps_the_sum():
     text = static(
         "param c = 0.8; state u[3,40] = exp(-(j - 10)^2/9)*(i + 1) for i in 0..2, j in 0..39",
-        "let f[3,40] = c*(u[i, j] + u[i, mod(j+1, 40)])/2 + 0.1*(u[i, j] - u[i, mod(j+1, 40)]) for i in 0..2, j in 0..39",
+        "let next1[3,40] = u[i, mod(j+1, 40)] for i in 0..2, j in 0..39",
+        "let f[3,40] = c*(u + next1)/2 + 0.1*(u - next1)",
         "u[i, j]' = f[i, mod(j-1, 40)] - f[i, j] for i in 0..2, j in 0..39",
         "loss a = final(sum(u)) - initial(sum(u)); loss b = final(u[1, 14]); run for 5 using rk4(0.05)",
     )
@@ -349,15 +355,16 @@ def test_periodic_advection_keeps_the_sum():
 
 
 def test_bodies_keep_their_momentum():
-    n = 6
     text = static(
-        f"param G = 1.5; const m[{n}] = 1 + i for i in 0..{n - 1}",
-        f"state x[{n},2] = sin(7*i + 3*c) for i in 0..{n - 1}, c in 0..1; state v[{n},2] = cos(i*c) for i in 0..{n - 1}, c in 0..1",
-        f"let d[{n},{n}] = sqrt(0.01 + sum((x[j,c] - x[i,c])^2 for c in 0..1)) for i in 0..{n - 1}, j in 0..{n - 1}",
+        "const n = 6; param G = 1.5; const m[n] = 1 + i for i in 0..n-1",
+        "state x[n,2] = sin(7*i + 3*c) for i in 0..n-1, c in 0..1",
+        "state v[n,2] = cos(i*c) for i in 0..n-1, c in 0..1",
+        "let d[n,n] = sqrt(0.01 + sum((x[j,c] - x[i,c])^2 for c in 0..1)) for i in 0..n-1, j in 0..n-1",
         "x' = v",
-        f"m[i]*v[i,c]' = sum(G*m[i]*m[j]*(x[j,c] - x[i,c])/d[i,j]^3 for j in 0..{n - 1}) for i in 0..{n - 1}, c in 0..1",
-        f"let p[2] = sum(m[i]*v[i,c] for i in 0..{n - 1}) for c in 0..1",
-        f"let E = sum(m[i]*v[i,c]^2/2 for i in 0..{n - 1}, c in 0..1) - sum(G*m[i]*m[j]/d[i,j]/2 for i in 0..{n - 1}, j in 0..{n - 1})",
+        "m[i]*v[i,c]' = sum(G*m[i]*m[j]*(x[j,c] - x[i,c])/d[i,j]^3 for j in 0..n-1) for i in 0..n-1, c in 0..1",
+        "let p[2] = sum(m[i]*v[i,c] for i in 0..n-1) for c in 0..1",
+        "let V = -sum(G*m[i]*m[j]/d[i,j]/2 for i in 0..n-1, j in 0..n-1)",
+        "let E = sum(m[i]*v[i,c]^2/2 for i in 0..n-1, c in 0..1) + V",
         "loss a = abs(final(p[0]) - initial(p[0])) + abs(final(p[1]) - initial(p[1]))",
         "loss b = final(E)/initial(E); run for 0.2 using rk4(0.001)",
     )
@@ -395,7 +402,7 @@ def test_neither_the_text_nor_the_traced_program_grows_with_the_size():
         text = PDE.format(n=n)
         texts.add(re.sub(r"source_hash=.*|\d+", "", source(text)))
         scenario = scenarios(text)["Rod"]
-        traced = jax.make_jaxpr(jax.grad(lambda v: scenario.measures_si(v)[0]["a"]))(scenario.values_si())
+        traced = jax.make_jaxpr(jax.grad(lambda v, s=scenario: s.measures_si(v)[0]["a"]))(scenario.values_si())
         sizes.add(count(traced.jaxpr))
     assert len(sizes) == 1 and len(texts) == 1
 

@@ -37,6 +37,7 @@ from dpl.compiler.simplify import Hoisting, share
 from dpl.compiler.slices import sliced
 from dpl.compiler.start import Value, literal_value
 from dpl.compiler.symbolic import Translator
+from dpl.compiler.vectors import Vectors
 from dpl.language import syntax
 from dpl.language.balance import Structure
 from dpl.language.depend import reads
@@ -293,9 +294,10 @@ class _Function:
         params: tuple[Quantity, ...] | None = None,
     ):
         self.causal, self.translator = causal, causal.translator
-        self.statements = [*entries, *(ir.mapped(s, exact) for s in causal.statements)]
-        self.arguments = set(arguments)
         self.shapes = Shapes(self.translator)
+        vectors = Vectors(self.shapes)
+        self.statements = [*entries, *(ir.mapped(s, lambda e: exact(vectors(e))) for s in causal.statements)]
+        self.arguments = set(arguments)
         declared = [v for v in causal.system.variables if v.kind == "param"]
         self.params = tuple(map(self.param, declared)) if params is None else params
         self.inputs = {q.symbol for q in self.params} if params is None else set[Symbol]()
@@ -313,7 +315,8 @@ class _Function:
         """Where a state starts, in its declared unit; None where the run says so."""
         if state.value is None:
             return None
-        value = exact(self.causal.aliased(self.translator.indexed.of_variable(state, state.value)))
+        start = self.causal.aliased(self.translator.indexed.of_variable(state, state.value))
+        value = exact(Vectors(self.shapes)(start))
         if not self.fixed.issuperset(free([value])):
             return None
         if state.shape and self.shapes.of(value) != state.shape:

@@ -5,7 +5,7 @@ In an array of parts every expression means one part at a time; as a whole it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,7 +90,7 @@ class Indexed:
         return each(value, axes)
 
     @contextmanager
-    def _anew(self) -> Iterator[None]:
+    def _anew(self) -> Generator[None]:
         """For what is read as a whole, wherever it is asked for."""
         outer, self._active = self._active, {}
         try:
@@ -99,7 +99,7 @@ class Indexed:
             self._active = outer
 
     @contextmanager
-    def _counting(self, indices: Sequence[Index]) -> Iterator[tuple[Axis, ...]]:
+    def _counting(self, indices: Sequence[Index]) -> Generator[tuple[Axis, ...]]:
         for index in indices:
             taken = [axis.index for axis in self._active.values()]
             self._active[index] = Axis(index_symbol(index.name, taken), index.low, index.high)

@@ -8,7 +8,7 @@ from functools import cache
 
 from dpl.compiler import scalars
 from dpl.compiler.algebra import CONDITIONS, INFINITY, Expr, Symbol, function_name, network_path, sp
-from dpl.compiler.printer import Printer
+from dpl.compiler.printer import ARRAYS, AXES, Printer
 from dpl.compiler.shapes import Shapes
 
 _SUM, _PRODUCT, _SIGN, _ATOM = 0, 1, 2, 4
@@ -37,6 +37,8 @@ class NotPlain(Exception):
 
 class PlainPrinter(Printer):
     """Prints expressions; `used` gathers the functions of `scalars.py` that the text calls."""
+
+    np = "np"
 
     def __init__(self, names: dict[Symbol, str], networks: dict[str, tuple[str, bool]], shapes: Shapes):
         super().__init__(names, networks)
@@ -70,6 +72,8 @@ class PlainPrinter(Printer):
     def function(self, expr: Expr) -> tuple[str, int]:
         name, args = function_name(expr), expr.args
         path = network_path(expr)
+        if path is not None and self.shapes.batch(expr):
+            raise NotPlain("a network at each index")
         if path is not None:
             return f"{self.networks[path][0]}({', '.join(map(self.text, args[1:]))})", _ATOM
         if name == "pick":
@@ -83,6 +87,8 @@ class PlainPrinter(Printer):
             return self.each(name, args, [self.text(a) for a in args]), _ATOM
         if name in ("argument", "matmul", "zeros", "full", "array", "cot") or name.startswith("element "):
             return self.arrays(name, expr), _ATOM
+        if name in ARRAYS or name.startswith(AXES):
+            return self.number_of(expr, self.array(name, args)), _ATOM
         if name in CONDITIONS or name == "result":
             return super().function(expr)
         raise NotPlain(name)
@@ -124,6 +130,15 @@ class PlainPrinter(Printer):
         return f"{function}({', '.join(texts)})"
 
     # ------------------------------------------------------------ arrays
+
+    def count(self, low: int, high: int) -> str:
+        return f"np.arange({low}.0, {high + 1}.0)"
+
+    def whole(self, text: str) -> str:
+        return f"np.rint({text}).astype(int)"
+
+    def written(self, shape: str, places: str, texts: list[str]) -> str:
+        raise NotPlain("equations of pieces that no straight cuts part")
 
     def number_of(self, expr: Expr, text: str) -> str:
         """The text, as Python's float if it is a number."""

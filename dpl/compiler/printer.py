@@ -38,8 +38,8 @@ _CALLS = {
     "pick": FUNCTIONS["choose"].jax,
 }
 _ALONG = {"sum": "sum", "mean": "mean", "product": "prod", "min": "min", "max": "max"}
-_AXES = (*LAYOUTS, "einsum ", *(f"{kind} along " for kind in _ALONG))
-_ARRAYS = ("full", "gathered", "count", "whole")
+AXES = (*LAYOUTS, "einsum ", *(f"{kind} along " for kind in _ALONG))
+ARRAYS = ("full", "gathered", "count", "whole")
 
 
 class Printer:
@@ -147,7 +147,7 @@ class Printer:
             return f"{_CALLS[name]}({', '.join(self.text(a) for a in args)})", _ATOM
         if network_path(expr) is not None:
             return self.network(expr), _ATOM
-        if name in _ARRAYS or name.startswith(_AXES):
+        if name in ARRAYS or name.startswith(AXES):
             return self.array(name, args), _ATOM
         if name.startswith(noise.STREAM):
             return f"noise.stream({self.text(args[0])}, {quoted(name.removeprefix(noise.STREAM))})", _ATOM
@@ -213,8 +213,7 @@ class Printer:
     def whole(self, text: str) -> str:
         return f"dpl.whole({text})"
 
-    @staticmethod
-    def written(shape: str, places: str, texts: list[str]) -> str:
+    def written(self, shape: str, places: str, texts: list[str]) -> str:
         writes = (f".at[{place}].set({text})" for place, text in zip(places.split(" | "), texts, strict=True))
         return f"jnp.zeros({shape}){''.join(writes)}"
 

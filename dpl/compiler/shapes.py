@@ -96,8 +96,7 @@ class Shapes:
         """What a symbol that is no quantity of the text stands for."""
         path = network_path(value)
         if path is not None:
-            use = self.translator.networks[path]
-            self._batches[symbol] = use, self._batch(use, value.args[1:])
+            self._batches[symbol] = self.translator.networks[path], self.batch(value)
         elif symbol not in self.translator.quantities:
             self._named[symbol] = self.of(value)
 
@@ -169,14 +168,15 @@ class Shapes:
         ports, path = self.ports(call), network_path(call)
         own = ports[position].shape if ports else ()
         if path is not None:
-            return (*self._batch(self.translator.networks[path], call.args[1:]), *own)
+            return (*self.batch(call), *own)
         if call in self._batches:
             return (*self._batches[call][1], *own)
         return (*(index.size for index in self.translator.quantities[call][0].scope.axes), *own)
 
-    def _batch(self, use: NetworkUse, arguments: Iterable[Expr]) -> Shape:
-        """The sizes of the axes over which a network is applied."""
-        shapes = [self.of(a) for a in arguments]
+    def batch(self, call: Expr) -> Shape:
+        """The sizes of the axes over which a call applies its network."""
+        use = self.translator.networks[network_path(call) or ""]
+        shapes = [self.of(a) for a in call.args[1:]]
         return _broadcast([s[: len(s) - len(p.shape)] for s, p in zip(shapes, use.inputs, strict=True)])
 
 
