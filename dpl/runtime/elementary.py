@@ -1,10 +1,12 @@
 """Sine and cosine as polynomials that XLA vectorises on CPUs; elsewhere XLA's own. They follow the dtype.
 
-On a CPU XLA works out its own sine number by number. Here the angle is reduced to -π/4..π/4 by a multiple of π/2, and
-the sine and cosine of what is left are two polynomials. XLA finds by itself what sin and cos of one angle share.
+On a CPU XLA works out its own sine number by number. Here the angle is reduced to -π/4..π/4 by a multiple of π/2, in
+its own precision, and the sine and cosine of what is left are two polynomials; quadrant and sign are set by
+logic on bits. Where sin and cos of one angle meet, XLA shares what they share.
 
-Error on CPUs: at most 2 ulp for |x| ≤ 1e8. Beyond, as if the angle were off by 2e-16 |x| at most.
-Above 2^49, where an angle in double precision has no fourth decimal left, the result is NaN.
+Error on CPUs: at most 2 ulp for |x| ≤ 4e5 in single and |x| ≤ 1e13 in double precision. Beyond, as if the angle were
+off by half of its last digit at most. Above 2^22 and 2^49, where an angle has next to no digits left, the result is
+NaN.
 
 Each function is one primitive of JAX: one operation to trace, to batch and to differentiate, whose platform is known
 when it is lowered.
@@ -22,6 +24,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+
+from dpl.runtime.once import once
 
 # ---------------------------------------------------------------- the functions
 
@@ -44,57 +48,58 @@ def _inexact(x: Any) -> Array:
 
 # ---------------------------------------------------------------- on a CPU
 
-LARGEST = 2.0**49
-"""Up to here the multiple of π/2 is told rightly"""
-
 
 @dataclass(frozen=True)
 class _Series:
-    """What is needed for one precision. Coefficients are minimax in relative error over |r| ≤ π/4, z = r²."""
+    """What is needed for one precision. Coefficients are minimax in relative error over |r| a little beyond π/4, where
+    the multiple of π/2 is one too few or too many for a large angle; z = r²."""
 
+    bits: Any
+    """The unsigned integers of this size"""
+    digits: int
+    """Of the mantissa: a whole number n plus 1.5 2^digits ends in n's lowest bits"""
+    largest: float
+    """Up to here the multiple of π/2 is told well enough"""
     sin: Sequence[float]
     """sin r = r + r z (a + b z + …)"""
     cos: Sequence[float]
     """cos r = 1 - z/2 + z² (a + b z + …)"""
     quarter: Sequence[float]
-    """π/2 as a sum whose parts but the last have 27 bits at most: their products with integers up to 2^26 are exact,
-    with or without fused multiply-add (Cody and Waite 1980, Software Manual for the Elementary Functions, ch. 8)."""
+    """π/2 as a sum, each part with all its digits: n times a part is subtracted by one fused multiply-add, which the
+    first time is exact (Cody and Waite 1980, Software Manual for the Elementary Functions, ch. 8)"""
 
 
 _SERIES = {
     "float32": _Series(
-        (-0.1666665457323774, 0.00833215840938012, -0.00019514957275368946),
-        (0.04166664561898964, -0.0013887313071868892, 2.4432786044856052e-05),
-        (1.570796325802803, 9.920935796805404e-10),
+        jnp.uint32, 23, 2.0**22,
+        (-0.16666649283569696, 0.008331838102110719, -0.0001947333494460545),
+        (0.041666636262091654, -0.0013886877349720188, 2.4385153977025626e-05),
+        (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
     ),
     "float64": _Series(
+        jnp.uint64, 52, 2.0**49,
         (
-            -0.1666666666666663, 0.008333333333322063, -0.00019841269829542612,
-            2.7557313604512826e-06, -2.5050745034328742e-08, 1.5896067258223704e-10,
+            -0.16666666666666624, 0.008333333333320229, -0.00019841269828042073,
+            2.7557313074002844e-06, -2.5050660633597772e-08, 1.5891108339724003e-10,
         ),
         (
-            0.041666666666666595, -0.0013888888888872975, 2.4801587288799974e-05,
-            -2.7557314163955454e-07, 2.0875698705096964e-09, -1.1358423319286531e-11,
+            0.041666666666666574, -0.001388888888887036, 2.4801587287147023e-05,
+            -2.755731368174455e-07, 2.08756326162048e-09, -1.1354977709153342e-11,
         ),
-        (1.570796325802803, 9.92093629470503e-10, -4.97899623147991e-17, -1.9034889620193266e-25),
+        (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33),
     ),
 }  # fmt: skip
 
 
 def _reduced(x: Array, series: _Series) -> tuple[Array, Array, Array]:
-    """sin r and cos r of x = r + n π/2 with |r| ≤ π/4, and n modulo 4 as one of -2, -1, 0, 1, 2.
-
-    Both precisions reduce in double precision, which lets single precision do with two parts.
-    """
-    wide = x.astype(jnp.float64)
-    n = lax.round(wide * (2 / math.pi), lax.RoundingMethod.TO_NEAREST_EVEN)
-    r = wide
+    """sin r and cos r of x = r + n π/2 with |r| ≤ π/4, and bits of which the lowest two are those of n."""
+    n = lax.round(x * (2 / math.pi), lax.RoundingMethod.TO_NEAREST_EVEN)
+    r = x
     for part in series.quarter:
         r = r - n * part
-    r = jnp.where(jnp.abs(wide) <= LARGEST, r, math.nan).astype(x.dtype)
-    turn = (n - 4 * lax.round(0.25 * n, lax.RoundingMethod.TO_NEAREST_EVEN)).astype(x.dtype)
     z = r * r
-    return r + r * z * _horner(series.sin, z), (1 - 0.5 * z) + z * z * _horner(series.cos, z), turn
+    sine, cosine = r + (r * z) * _horner(series.sin, z), (1 - 0.5 * z) + (z * z) * _horner(series.cos, z)
+    return sine, cosine, lax.bitcast_convert_type(n + 1.5 * 2.0**series.digits, series.bits)
 
 
 def _horner(coefficients: Sequence[float], z: Array) -> Array:
@@ -105,15 +110,31 @@ def _horner(coefficients: Sequence[float], z: Array) -> Array:
 
 
 def _polynomial_sin(x: Array, series: _Series) -> Array:
-    s, c, turn = _reduced(x, series)
-    size = jnp.abs(turn)
-    return jnp.where(x == 0, x, jnp.where(size == 1, c * turn, s * (1 - size)))  # 0 keeps its sign
+    """sin r or cos r as n is even or odd, negated by each second n; 0 keeps its sign."""
+    sine, cosine, n = _reduced(x, series)
+    value = _negated(lax.select(_odd(n), cosine, sine), n >> 1)
+    return lax.select(x == 0, x, _told(x, value, series))
 
 
 def _polynomial_cos(x: Array, series: _Series) -> Array:
-    s, c, turn = _reduced(x, series)
-    size = jnp.abs(turn)
-    return jnp.where(size == 1, -(s * turn), c * (1 - size))
+    """The sine of the next quadrant."""
+    sine, cosine, n = _reduced(x, series)
+    return _told(x, _negated(lax.select(_odd(n), sine, cosine), (n + 1) >> 1), series)
+
+
+def _told(x: Array, value: Array, series: _Series) -> Array:
+    """The value, or NaN where there is none to tell."""
+    return lax.select(jnp.abs(x) <= series.largest, value, jnp.full_like(value, math.nan))
+
+
+def _odd(n: Array) -> Array:
+    return (n & 1) == 1
+
+
+def _negated(value: Array, times: Array) -> Array:
+    """With its sign changed so many times."""
+    sign = times << (8 * times.dtype.itemsize - 1)
+    return lax.bitcast_convert_type(lax.bitcast_convert_type(value, times.dtype) ^ sign, value.dtype)
 
 
 # ---------------------------------------------------------------- as JAX knows them
@@ -123,8 +144,8 @@ def _primitive(name: str, usual: Callable[[Any], Any], polynomial: Callable[[Arr
     """An elementwise function: `polynomial` on CPUs for the precisions of `_SERIES`, else `usual`."""
 
     def on_cpu(x: Array) -> Array:
-        series = _SERIES.get(x.dtype.name) if jax.config.read("jax_enable_x64") else None
-        return usual(x) if series is None else polynomial(x, series)
+        series = _SERIES.get(x.dtype.name)
+        return usual(x) if series is None else once(polynomial(x, series))
 
     primitive = Primitive(name)
     primitive.def_abstract_eval(lambda x: x)

@@ -15,9 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.extend.core import Var
 
 from dpl.runtime import groups
 from dpl.runtime import plan as plans
+from dpl.runtime.once import once
 from dpl.runtime.plan import Plan
 from dpl.runtime.spec import Clock, Method, Scenario
 from dpl.runtime.ticks import Sampled, Ticker, Tuple, as_type_of
@@ -48,14 +50,14 @@ LARGE = 150
 LONG = 4096
 """Steps from which the gradient of a run with fixed steps stores not every state"""
 
-SIMPLE = {"alone": 20, "batch": 50, "unknown": 0}
+SIMPLE = {"alone": 20, "batch": 150, "unknown": 0}
 """Operations of a right-hand side up to which a run keeps each state for itself"""
 
 ELEMENTARY = frozenset(
     "add sub mul div neg integer_pow square max min abs sign lt le gt ge eq ne select_n sin cos "
     "convert_element_type broadcast_in_dim reshape squeeze".split()
 )
-"""Operations that XLA turns into straight vector code, and may repeat; the runs of a batch need that"""
+"""Operations that XLA turns into straight vector code; the runs of a batch need that"""
 
 Company = Literal["alone", "batch", "unknown"]
 """Whether a run is one of many under `jax.vmap`"""
@@ -181,6 +183,8 @@ class Problem:
     sampled: Sampled
     large: bool
     """Whether the right-hand side has so many operations that stages share one copy of it"""
+    shared: frozenset[int] = frozenset()
+    """The slopes that XLA would work out again for each of their readers"""
 
     def time(self, i: Any, start: float, step: float) -> Array:
         return start + jnp.asarray(i).astype(self.dtype) * step
@@ -190,7 +194,10 @@ class Problem:
         if self.scenario.rhs is None:
             return y
         x, _ = self.layout.unpack(y)
-        return self.layout.pack(*self.scenario.rhs(t, x, s.z, s.held, self.c))
+        slopes, integrands = self.scenario.rhs(t, x, s.z, s.held, self.c)
+        if self.shared:
+            slopes = tuple(once(slope) if n in self.shared else slope for n, slope in enumerate(slopes))
+        return self.layout.pack(slopes, integrands)
 
     def point(self, t: Any, y: tuple[Array, ...], s: Sampled) -> Point:
         return Point(t, *_states_first(self.layout.unpack(y), s))
@@ -209,17 +216,27 @@ def problem(scenario: Scenario, c: Tuple, method: Method, company: Company = "un
     x, z, held = (jax.tree.map(lambda v: floats(v, dtype), part) for part in starts)
     held = typed_held(scenario.clocks, jnp.asarray(run.start, dtype), x, z, held, c)
     totals: Tuple = ()
-    operations, elementary = 0, True
+    operations, elementary, shared = 0, True, frozenset[int]()
     if scenario.rhs is not None:
         closed, shapes = jax.make_jaxpr(scenario.rhs, return_shape=True)(jnp.asarray(run.start, dtype), x, z, held, c)
         totals = tuple(jnp.zeros(shape.shape, dtype) for shape in shapes[1])
         operations = len(closed.jaxpr.eqns)
         elementary = all(e.primitive.name in ELEMENTARY for e in closed.jaxpr.eqns)
+        shared = _repeated(closed.jaxpr, len(x)) if isinstance(x, tuple) else shared
     keep = operations <= SIMPLE[company] and (elementary or company == "alone")
     layout = Layout(x, totals, dtype, flat=method.name in ADAPTIVE, apart=keep)
     sampled = Sampled(z, z, held)
     y, large = layout.pack(x, totals), operations > LARGE
-    return Problem(scenario, c, dtype, layout, Ticker(scenario.clocks, sampled), y, sampled, large)
+    return Problem(
+        scenario, c, dtype, layout, Ticker(scenario.clocks, sampled), y, sampled, large, shared if keep else frozenset()
+    )
+
+
+def _repeated(jaxpr: Any, states: int) -> frozenset[int]:
+    """Which of the slopes are worked out, and by something else than a division, which XLA never repeats."""
+    last = {out: e.primitive.name for e in jaxpr.eqns for out in e.outvars}
+    names = [last.get(out) if isinstance(out, Var) else None for out in jaxpr.outvars[:states]]
+    return frozenset(n for n, name in enumerate(names) if name not in (None, "div"))
 
 
 def typed_held(clocks: Sequence[Clock], t: Array, x: Tuple, z: Tuple, held: Tuple, c: Tuple) -> Tuple:
