@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 TARGET = 1.5
 INPUTS = {
     "Cannon": "speed = 5 [m/s], angle = 0.8 [rad]",
+    "Compartment": "inflow = 0 [g/L]",
     "DCMotor": "v = 1 [V], load = 0 [N*m]",
     "DoublePendulum": "u = 0 [N*m]",
     "GymnasiumCartPole": "force = 1 [N]",
@@ -28,6 +29,8 @@ INPUTS = {
     "Trebuchet": "wind = 0 [m/s], release = 45 [deg], weight = 200 [lb]",
 }
 """What the inputs of library models are set to"""
+PURE = ("GrayScott", "Bodies")
+"""Library models without units"""
 COMPILE = """
 import json, sys
 from time import perf_counter
@@ -64,7 +67,7 @@ def _alone(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     line = next(line for line in text.splitlines() if line.startswith(("model", "controller")))
     model = line.split()[1]
-    run = "run for 1 [s]" if "state " in text else ""
+    run = f"run for 1{'' if model in PURE else ' [s]'}" if "state " in text else ""
     return f"from {path.stem} import {model}\nscenario Alone {{ part one = {model}({INPUTS.get(model, '')}); {run} }}\n"
 
 
