@@ -12,7 +12,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 import dpl
-from dpl.runtime import implicit, linear, program, rosenbrock, sparsity, spec
+from dpl.runtime import implicit, linear, rosenbrock, solve, sparsity, stiffness
 
 STIFF = Path(__file__).parent / "data" / "stiff"
 PUBLISHED = json.loads((STIFF / "published.json").read_text())
@@ -222,33 +222,30 @@ def test_dense_solves_keep_their_digits_in_very_different_units(size: int) -> No
     np.testing.assert_allclose(forward(jnp.asarray((7 * np.eye(size) - matrix) @ truth)), truth, rtol=1e-9)
 
 
+ROD = """scenario S {
+  const n = 64
+  state T[n] = 0
+  T[0]' = n²*(1 - 2*T[0] + T[1])
+  T[i]' = n²*(T[i+1] - 2*T[i] + T[i-1]) for i in 1..n-2
+  T[n-1]' = n²*(T[n-2] - T[n-1])
+  run for 2
+  metric middle = final(T[32])
+  metric warmth = average(mean(T))
+}"""
+
+
 def test_a_rod_of_cells_is_solved_in_a_band() -> None:
-    """Heat from one end, 64 cells and the integral of the mean, against the exponential of the matrix."""
-    n = 64
-
-    def rhs(t: Any, x: Any, z: Any, held: Any, c: Any) -> Any:
-        (T,), a = x, c[0] * n * n
-        inner = T[2:] - 2 * T[1:-1] + T[:-2]
-        ends = 1 - 2 * T[:1] + T[1:2], T[-2:-1] - T[-1:]
-        return (a * jnp.concatenate([ends[0], inner, ends[1]]),), (jnp.mean(T),)
-
-    rod = spec.Scenario(
-        name="Rod", doc="", params=(spec.Param("a", 1.0),), givens=(), starts=(), networks=(), observed=(),
-        measures=(spec.Measure("middle", "metric"), spec.Measure("mean", "metric")), fixed=lambda v: (v["a"],),
-        results=lambda r, c: {"middle": r[0], "mean": r[1]}, observe=lambda t, x, z, held, c: {},
-        run=spec.Run(0.0, 2.0, spec.Method()), states=(spec.Observed("T", kind="state", shape=(n,)),),
-        start=lambda c: ((jnp.zeros(n),), (), ()), rhs=rhs, instants=lambda t, x, z, held, c: (x[0][n // 2],),
-        reductions=(spec.Reduction("final", 0), spec.Reduction("average", 0)),
-    )  # fmt: skip
-    one = program.from_module(spec.Module("rod", "", (rod,), (), "0")).scenarios["Rod"]
+    """Heat from one end against the exponential of the matrix, with the integral of the mean."""
+    one, n = compiled(ROD), 64
     assert one.method.name == "rodas5p" and "stiff" in one.explanation
+    assert stiffness.banded(solve.problem(one.spec, one.spec.fixed(one.values_si()), one.method))
     whole = np.zeros((n + 2, n + 2))  # cells, the heated end, the integral of the mean
     whole[:n, :n] = (np.eye(n, k=1) - 2 * np.eye(n) + np.eye(n, k=-1)) * n * n
     whole[n - 1, n - 1], whole[0, n], whole[n + 1, :n] = -n * n, n * n, 1 / n
     end = expm(2 * whole) @ np.eye(n + 2)[n]
     result = one.evaluate()
     assert float(result["middle"]) == pytest.approx(end[n // 2], rel=1e-7)
-    assert float(result["mean"]) == pytest.approx(end[n + 1] / 2, rel=1e-7)
+    assert float(result["warmth"]) == pytest.approx(end[n + 1] / 2, rel=1e-7)
 
 
 # ---------------------------------------------------------------- events
@@ -303,6 +300,7 @@ VDP = "state y = {0}; state v = 0; y' = v; v' = {1}*((1 - y²)*v - y); run for {
         (VDP.format(0.001, "1e6", 2), "rodas5p"),  # not stiff at its start
         (VDP.format(2, 1, 20), "tsit5"),
         ("state x = 0; x' = -1e6*(x - cos(time)); run for 10; metric m = final(x)", "rodas5p"),  # one mode only
+        ("const n = 200; state x[n] = 0; x[i]' = 1e6*(cos(time) - x[i]) for i in 0..n-1; run for 10", "rodas5p"),
         ("state x = 0; x' = -1e3*(x - cos(time)); run for 1; metric m = final(x)", "tsit5"),
         ("state x = 1; state v = 0; x' = v; v' = -1e4*x; run for 100; metric m = final(x)", "tsit5"),  # turns fast
     ],

@@ -25,9 +25,10 @@ _INSIDE = frozenset(
 )
 _MOVING = frozenset(
     "slice reshape transpose squeeze broadcast_in_dim rev copy concatenate pad gather dynamic_slice "
-    "dynamic_update_slice scatter expand_dims convert_element_type copy_p".split()
+    "dynamic_update_slice scatter expand_dims convert_element_type copy_p split".split()
 )
 """Operations that only move entries about"""
+_REDUCING = frozenset(["reduce_sum", "reduce_max", "reduce_min", "reduce_prod"])
 _ENTRYWISE = frozenset(
     "add sub mul div rem neg sign abs max min pow integer_pow sqrt rsqrt cbrt exp exp2 expm1 log log1p sin cos tan "
     "asin acos atan atan2 sinh cosh tanh asinh acosh atanh logistic erf erf_inv erfc lgamma digamma floor ceil round "
@@ -94,7 +95,11 @@ def _results(eqn: Any, read: list[Bits | None], held: list[Any], width: int) -> 
     if name in _MOVING:
         moved = _moved(eqn, read, held, width)
         if moved is not None:
-            return [moved]
+            return moved
+    if name in _REDUCING:
+        (b,) = read
+        assert b is not None
+        return [np.bitwise_or.reduce(b, axis=eqn.params["axes"])]
     inner = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr") or eqn.params.get("fun_jaxpr")
     if name in _INSIDE and inner is not None:
         jaxpr, consts = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
@@ -106,7 +111,7 @@ def _results(eqn: Any, read: list[Bits | None], held: list[Any], width: int) -> 
     return [np.broadcast_to(union, (*shape, width)) for shape in shapes]
 
 
-def _moved(eqn: Any, read: list[Bits | None], held: list[Any], width: int) -> Bits | None:
+def _moved(eqn: Any, read: list[Bits | None], held: list[Any], width: int) -> list[Bits] | None:
     """The same operation on the numbers of the entries tells where each goes; None where an index is unknown."""
     operands: list[Any] = []
     rows = [np.zeros((1, width), np.uint8)]
@@ -126,11 +131,12 @@ def _moved(eqn: Any, read: list[Bits | None], held: list[Any], width: int) -> Bi
             count += size
     params = {k: v for k, v in eqn.params.items() if k != "new_dtype"}
     if eqn.primitive.name == "convert_element_type":
-        return _full(read[0], eqn.outvars[0].aval.shape, width)
+        return [_full(read[0], eqn.outvars[0].aval.shape, width)]
     with jax.enable_x64(True), jax.ensure_compile_time_eval():
-        out = np.asarray(eqn.primitive.bind(*(jax.numpy.asarray(o) for o in operands), **params))
-    numbers = np.where(np.isfinite(out), out, 0).astype(int)
-    return np.concatenate(rows)[numbers]
+        out = eqn.primitive.bind(*(jax.numpy.asarray(o) for o in operands), **params)
+    every = np.concatenate(rows)
+    results = [np.asarray(a) for a in (out if eqn.primitive.multiple_results else [out])]
+    return [every[np.where(np.isfinite(a), a, 0).astype(int)] for a in results]
 
 
 def _full(bits: Bits | None, shape: tuple[int, ...], width: int) -> Bits:

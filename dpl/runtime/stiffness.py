@@ -145,7 +145,7 @@ def fastest(p: Problem) -> float:
     v = np.random.default_rng(0).standard_normal(flat.size)
     rate = 0.0
     for _ in range(MULTIPLICATIONS):
-        v /= max(float(np.linalg.norm(v)), 1e-300)
+        v = v / max(float(np.linalg.norm(v)), 1e-300)
         new = np.asarray(multiplied(jnp.asarray(v, p.dtype)), float)
         rate, v = float(v @ new), new
     return max(0.0, -rate)
