@@ -21,6 +21,7 @@ from bench.table import QUICK, ROWS
 
 BENCHES = {
     "startup": "`dpl --help` and `dpl check`, whole processes",
+    "warm": "`dpl run` again: from the start of the process to the first optimiser step",
     "compile": "text to JAX source, a fresh process per file",
     "large": "systems of many scalar equations: compiled, traced and run",
     "kernel": "the inner loop of a mechanical model against C compiled on the spot",

@@ -74,7 +74,9 @@ def test_the_lazy_names_are_the_public_ones():
         "NumericalFailure",
         "Program",
         "compile",
+        "keep",
         "load",
+        "load_compiled",
     }
     with pytest.raises(AttributeError):
         _ = dpl.run
