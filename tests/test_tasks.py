@@ -453,8 +453,10 @@ def test_defaults_are_told():
         "using adam(rate = 0.003, decay = cosine)",
         "batch 1",
         "steps 1_000",
+        "derivatives forward, of 2 numbers",
     )
-    assert only(aimed(), replace(GUNNER, counts={"steps": 1})).defaults == ("batch 64",)
+    chosen = only(aimed(), replace(GUNNER, counts={"steps": 1})).defaults
+    assert chosen[0] == "batch 64" and chosen[1].startswith("derivatives reverse, of ") and len(chosen) == 2
 
 
 # ---------------------------------------------------------------- verify

@@ -131,6 +131,7 @@ class Scenario:
         self._givens: dict[str, Given] = {g.name: _with_nominal(g) for g in spec.givens}
         self._starts: dict[str, Start] = {s.name: s for s in spec.starts}
         self._chosen: tuple[Method, str] | None = None
+        self._choosing = False
         self.traces: Counter[str] = Counter()
         """How often each function was traced; it does not grow when values change"""
         self._noise = np.asarray(noise.keys(0, np.zeros(1, int))[0]) if spec.noises else None
@@ -204,8 +205,8 @@ class Scenario:
         Raises:
             ValueError: a number that this solver does not have, or that is not above 0.
         """
-        if self._chosen is None and self.spec.run is not None and not self.spec.run.method.name:
-            return {}  # they are what it is chosen by
+        if self._choosing:
+            return {}
         return using.values(self.spec.run, self.method, changes, self.events)
 
     def draw(self, seed: int | Array, indices: Any) -> dict[str, Array]:
@@ -326,7 +327,11 @@ class Scenario:
 
     def _choice(self) -> tuple[Method, str]:
         """The solver and the reason for it, judged at the nominal values; or as it was judged before."""
-        values = jax.device_get(self.values_si())
+        self._choosing = True
+        try:
+            values = jax.device_get(self.values_si())
+        finally:
+            self._choosing = False
 
         def judged() -> Any:
             method, why = choice.choose(self.spec, values)
