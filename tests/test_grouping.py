@@ -73,7 +73,7 @@ def test_what_no_vector_can_hold_stands_between_the_groups(monkeypatch: pytest.M
 
 def test_small_systems_are_left_alone():
     assert "groups." not in api.compile(cell(10).dpl(), "cell.dpl").source
-    assert "groups." in api.compile(cell(70).dpl(), "cell.dpl").source
+    assert "groups." in api.compile(cell(130).dpl(), "cell.dpl").source
 
 
 def test_the_code_hardly_grows_with_the_system(monkeypatch: pytest.MonkeyPatch):

@@ -31,7 +31,7 @@ from dpl.compiler.algebra import (
 )
 from dpl.language.builtins import FUNCTIONS
 
-LEAST_NODES = 3_000
+LEAST_NODES = 6_000
 """Nodes of the functions of a scenario from which they are grouped"""
 LEAST_ROWS = 4
 """Rows from which a shape is worth a group of its own"""
