@@ -55,8 +55,7 @@ def cascade_rhs(time, states, sampled, held, fixed):
 def cascade_jacobian(time, states, sampled, held, fixed):
     """The derivatives of `rhs` by the states and the time that are not zero."""
     (_, _, k1, _, _, _) = fixed
-    partial_v_dot = -k1  # clocks.dpl:7
-    return (partial_v_dot, 1.0)
+    return (-k1, 1.0)
 
 
 def cascade_instants(time, states, sampled, held, fixed):

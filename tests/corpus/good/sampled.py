@@ -39,8 +39,7 @@ def day_rhs(time, states, sampled, held, fixed):
 def day_jacobian(time, states, sampled, held, fixed):
     """The derivatives of `rhs` by the states and the time that are not zero."""
     (_, k2, _, _) = fixed
-    partial_T_dot = k2  # sampled.dpl:2
-    return (partial_T_dot,)
+    return (k2,)
 
 
 def day_recorded(time, states, sampled, held, fixed):
