@@ -1,8 +1,8 @@
 """The step of the trebuchet's sling, over and over: 1,024 machines on one core, against SIMD C and plain JAX.
 
 DPL's program is what it generates from problems/sling.dpl, once under plain `jax.jit` and once with vectors of 512
-bits, as tasks compile it. The C kernel is kernel.c, compiled on the spot; without a compiler its row is left out. Times
-are of the processor, so that what else runs disturbs less.
+bits, which XLA takes where it is asked to. The C kernel is kernel.c, compiled on the spot; without a compiler its row
+is left out. Times are of the processor, so that what else runs disturbs less.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from jax import lax
 
 import dpl
 from bench import machine
+from bench.table import Row, quick, record
 from bench.timing import ratio
 
 HERE = Path(__file__).parent
@@ -69,18 +70,19 @@ def _measure(dtype: str) -> None:
     apart = {name: float(np.max(np.abs(end - ends["DPL"]))) for name, end in ends.items()}
     assert max(apart.values()) < NEAR[dtype], f"{dtype}: ends differ: {apart}"
     seconds = _interleaved(calls)
-    for name, times in seconds.items():
-        against = "".join(
-            f", {other} {ratio(times, seconds[other])}" for other in ("C", "plain JAX") if other in seconds
-        )
-        each = float(np.median(times)) / LANES / STEPS * 1e9
-        print(f"  {dtype} {name:14} {each:6.1f} ns; over{against[1:]}; {apart[name]:.0e} rad from DPL", flush=True)
+    for name, other in (("DPL", "C"), ("DPL, 512 bits", "C"), ("DPL", "plain JAX"), ("plain JAX", "C")):
+        if other in seconds:
+            ours, rival = (float(np.median(seconds[n])) / LANES / STEPS for n in (name, other))
+            between = ratio(seconds[name], seconds[other])
+            note = f"angles {apart[other]:.0e} rad from DPL's"
+            what = f"sling step, {dtype}, {name}"
+            record(Row(what, ours, rival, between.median, between.low, between.high, other, note=note))
 
 
 def _interleaved(calls: Mapping[str, Call]) -> dict[str, np.ndarray]:
     """Seconds of the processor, in turns."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(ROUNDS):
+    for number in range(5 if quick() else ROUNDS):
         for name in list(calls)[:: -1 if number % 2 else 1]:
             began = process_time()
             calls[name]()
