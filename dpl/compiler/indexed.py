@@ -229,6 +229,7 @@ def _place(
         else:
             message = "on the left of an equation each index stands once, alone or with a constant, and before slices"
             raise CompileError([Diagnostic("not-supported", message, Label(piece.target.span, "is not that"))])
+    place += [(0, size) for size in sizes[len(place) :]]
     return tuple(place), tuple(order)
 
 
