@@ -5,8 +5,14 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose
 
+from dpl import language
+from dpl.compiler.export import numpy_source
+from dpl.compiler.extract import extract_block
+from dpl.language.source import Source
+from dpl.runtime import blame
 from tests.compiled import at, moving, scenarios, source, static
 
 N, M = 5, 3
@@ -416,3 +422,39 @@ def count(jaxpr):
         if hasattr(v, "eqns") or hasattr(v, "jaxpr")
     ]
     return len(jaxpr.eqns) + sum(count(getattr(v, "jaxpr", v)) for v in inner)
+
+
+# ---------------------------------------------------------------- what comes out
+
+
+def test_a_value_that_is_not_finite_is_told_with_its_index():
+    text = run(
+        "state x[4] = 1 - 0.3*i for i in 0..3; x' = -0.1*y",
+        "let y[4] = sqrt(x[i] - 0.2)*i for i in 0..3",
+        "loss a = final(sum(y))",
+    )
+    scenario = scenarios(text)["S"]
+    found = blame.blame(source(text), scenario.spec, scenario.method, scenario.values_si())
+    assert found.quantity == "y[3]" and found.origin == "test.dpl:3" and found.inputs["x"] == pytest.approx(0.1)
+
+
+def test_exported_numpy_computes_what_the_run_does():
+    model = """
+controller Mean every 0.1 {
+  input x[4]
+  param g[4] = [1, 2, 3, 4]
+  state m[4] = 0.5*i for i in 0..3
+  next m[i] = 0.5*m[mod(i+1, 4)] + x[i]*i for i in 0..3
+  output u[4] = sum(g[j]*(m[j] - x[i])^2 for j in 0..3) + m[3-i] for i in 0..3
+}
+"""
+    text = model + static("part p = Mean(x = [4, 3, 2, 1]); loss a = final(dot(p.u, [1, 2, 3, 4])); run for 0.3")
+    checked = language.load_text(Source("test.dpl", text))
+    system = checked.systems["S"]
+    extract = extract_block(system, system.parts[0])
+    space = {}
+    exec(numpy_source(extract, {"p.g": [1.0, 2.0, 3.0, 4.0]}, "1"), space)  # what we generated
+    state = space["START"]
+    for _ in range(4):
+        u, state = space["mean"](np.array([4.0, 3, 2, 1]), state)
+    assert_allclose(u @ [1, 2, 3, 4], list(scenarios(text).values())[-1].evaluate()["a"])

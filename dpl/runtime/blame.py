@@ -197,7 +197,7 @@ class _Inspector:
             for name in _names(statement, ast.Store):
                 if not _finite(scope[name]):
                     found = self._blame(name, statement, statement.lineno, time, _read(statement, scope))
-                    raise _Found(self._row(found, statement.lineno, scope))
+                    raise _Found(_element(self._row(found, statement.lineno, scope), scope[name]))
         return None
 
     def spied(self, scenario: declared.Scenario) -> declared.Scenario:
@@ -248,6 +248,16 @@ def _parts(name: str, expression: ast.expr) -> list[tuple[str, ast.expr]]:
             return [part for key, value in named for part in _parts(ast.literal_eval(key) if key else name, value)]
         case _:
             return [(name, expression)]
+
+
+def _element(found: Blame, value: Any) -> Blame:
+    """The first element of an array that is spoilt, and of other arrays of its shape the elements beside it."""
+    spoilt = np.asarray(value) if isinstance(value, (np.ndarray, jax.Array)) else np.zeros(())
+    if spoilt.ndim == 0 or found.quantity.endswith("]"):
+        return found
+    where = tuple(int(k) for k in np.argwhere(~np.isfinite(spoilt))[0])
+    beside = {k: np.asarray(v)[where].tolist() if np.shape(v) == spoilt.shape else v for k, v in found.inputs.items()}
+    return dataclasses.replace(found, quantity=f"{found.quantity}[{', '.join(map(str, where))}]", inputs=beside)
 
 
 def _names(node: ast.AST, context: type) -> list[str]:
