@@ -25,6 +25,8 @@ from dpl import cache as files
 from dpl.runtime import memory
 
 KIND = "programs"
+NONE = b"cannot be exported"
+"""Stands for a program that has to be traced each time"""
 TRACING = ("jax", "jaxlib", "optax", "diffrax", "equinox", "lineax", "optimistix")
 """Packages whose code shapes a program"""
 APART = ("cache", "log", "traceback", "dump", "transfer", "address", "detailed", "_in_locations")
@@ -239,10 +241,15 @@ class Program:
         try:
             name = f"{self._function.__qualname__} {named(self._of)}"
             path = place / files.key(name, str(form), _surroundings())
+            if files.read(path) == NONE:
+                return None
             kept = _read(path)
             if kept is None:
                 kept = _exported(self._function, leaves, tree)
                 _write(path, *kept)
+        except NotImplementedError:  # as of solvers that check times on the host: not to be tried each time
+            files.write(path, NONE)
+            return None
         except Exception:  # whatever it is: traced in the ordinary way it is told, or does no harm
             return None
         return kept
