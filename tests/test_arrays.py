@@ -458,3 +458,16 @@ controller Mean every 0.1 {
     for _ in range(4):
         u, state = space["mean"](np.array([4.0, 3, 2, 1]), state)
     assert_allclose(u @ [1, 2, 3, 4], list(scenarios(text).values())[-1].evaluate()["a"])
+
+
+def test_elements_that_no_formula_gives_are_solved_together():
+    """Each for itself by Newton's method, and neighbours that wait for each other: a straight line between its ends."""
+    text = run(
+        "param k = 1; state x[3] = 1 + i for i in 0..2; x[i]' + k*x[i]'^3 = -x[i] for i in 0..2",
+        "let p[4]; p[0] = x[0]; p[3] = x[2]; p[i] = (p[i-1] + p[i+1])/2 for i in 1..2",
+        "loss a = final(x[2]); loss b = final(p[1] - x[0] - (x[2] - x[0])/3)",
+    )
+    got, slopes = measured(text, k=None)
+    due, due_slopes = measured(run("param k = 1; state x = 3; x' + k*x'^3 = -x; loss a = final(x)"), k=None)
+    assert_allclose([got["a"], slopes["a"]["k"]], [due["a"], due_slopes["a"]["k"]], rtol=1e-12)
+    assert abs(got["b"]) < 1e-12
