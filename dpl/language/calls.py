@@ -8,7 +8,7 @@ from typing import assert_never
 
 from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, RUN_REDUCTIONS, TIME_REDUCTIONS, Builtin
-from dpl.language.constants import BadConstant, NotConstant, constant
+from dpl.language.constants import BadConstant, NotConstant, constant, whole
 from dpl.language.diagnostics import Label, did_you_mean
 from dpl.language.indices import indices_in
 from dpl.language.model import Bound, Event, FunctionUse, NetworkUse, Scope, Scoped, named
@@ -339,7 +339,7 @@ class Calls(Rules):
             )
         if number is not None:
             which = self.constant(Scoped(number, scope), "which time of an event")
-            if which is not None and (which != int(which) or which < 1):
+            if which is not None and (not whole(which) or which < 1):
                 self.report("bad-count", "the times of an event are counted 1, 2, 3, …", number.span, "is none of them")
 
     def window_fits(self, window: syntax.Window, scope: Scope) -> None:

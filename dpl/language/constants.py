@@ -58,6 +58,11 @@ def is_infinite(expr: syntax.Expr) -> bool:
             return False
 
 
+def whole(number: Number) -> bool:
+    """Whether a number is whole; infinity is not."""
+    return number.is_integer() if isinstance(number, float) else number.denominator == 1
+
+
 def scaled(number: Number, unit: Unit | None) -> Number:
     """A bare literal read in its declared unit, in SI."""
     if unit is None:

@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import cast
 
 from dpl.language import syntax
-from dpl.language.constants import BadConstant, NotConstant, constant
+from dpl.language.constants import BadConstant, NotConstant, constant, whole
 from dpl.language.model import Binding, Bound, Index, Scope, Scoped, Variable
 
 MOST_CELLS = 10_000_000
@@ -56,7 +56,7 @@ def ends(index: syntax.IndexSet, scope: Scope) -> tuple[int, int] | None:
         numbers = [constant(Scoped(e, scope)) for e in (low, high) if e is not None]
     except (NotConstant, BadConstant):
         return None
-    if len(numbers) < 2 or any(n != int(n) for n in numbers):
+    if len(numbers) < 2 or not all(map(whole, numbers)):
         return None
     return int(numbers[0]), int(numbers[1])
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from dpl.language import syntax
 from dpl.language.builtins import ACTIVATIONS
-from dpl.language.constants import is_infinite, literal
+from dpl.language.constants import is_infinite, literal, whole
 from dpl.language.diagnostics import did_you_mean
 from dpl.language.expressions import Expressions
 from dpl.language.model import NetworkOptions, NetworkUse, PortType, Scoped
@@ -93,7 +93,7 @@ class Networks(Expressions):
         shape: list[int] = []
         for size in port.shape:
             value = self.constant(Scoped(size, use.scope), "an array's size")
-            if value is not None and (value != int(value) or value < 1):
+            if value is not None and (not whole(value) or value < 1):
                 self.report("bad-size", "an array's size is a whole number from 1", size.span, "is not")
             elif value is not None:
                 shape.append(int(value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dpl.language import syntax
 from dpl.language.calls import Calls
-from dpl.language.constants import BadConstant, NotConstant, constant
+from dpl.language.constants import BadConstant, NotConstant, constant, whole
 from dpl.language.diagnostics import Label, did_you_mean, with_article
 from dpl.language.indices import Located, indices_in, located, read_shape, shared, without_subscripts
 from dpl.language.model import Event, NetworkUse, Scope, Scoped, Variable
@@ -225,7 +225,7 @@ class Paths(Calls):
         except BadConstant as error:
             self.problems.append(error.diagnostic)
             return None
-        if value != int(value) or not 0 <= value < size:
+        if not whole(value) or not 0 <= value < size:
             self.report(
                 "index-out-of-range", f"indices here run from 0 to {size - 1}", expr.span, f"is {float(value):g}"
             )

@@ -16,7 +16,7 @@ from typing import cast
 
 from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS
-from dpl.language.constants import MATH, BadConstant, NotConstant, Number, constant, no_value
+from dpl.language.constants import MATH, BadConstant, NotConstant, Number, constant, no_value, whole
 from dpl.language.indices import affine, index_scope, indices_in, indices_of, located, read_shape
 from dpl.language.model import Bound, Index, Scope, Scoped, Variable, target_of
 from dpl.language.units import read_unit
@@ -106,7 +106,7 @@ def astray(expr: syntax.Expr, scope: Scope, size: int) -> tuple[Number, dict[Ind
     read = reader(expr, scope, {index: place for place, index in enumerate(names)})
     for at in product(*(range(index.low, index.high + 1) for index in names)):
         value = _at(read, at, expr)
-        if value != int(value) or not 0 <= value < size:
+        if not whole(value) or not 0 <= value < size:
             return value, dict(zip(names, at, strict=True))
     return None
 
@@ -126,7 +126,7 @@ def reader(expr: syntax.Expr, scope: Scope, places: dict[Index, int]) -> Reader:
     """
     if not indices_in(expr, scope):
         value = constant(Scoped(expr, scope))
-        exact = int(value) if value == int(value) else value
+        exact = int(value) if whole(value) else value
         return lambda _: exact
     match expr:
         case syntax.Name(name):

@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import prod
 
 from dpl.language import syntax
-from dpl.language.constants import BadConstant, NotConstant, constant
+from dpl.language.constants import BadConstant, NotConstant, constant, whole
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean, with_article
 from dpl.language.indices import MOST_CELLS, ends, index_scope, indices_of
 from dpl.language.model import Index, Measure, NetworkUse, Scope, Scoped, System, Variable
@@ -301,7 +301,7 @@ def _unclear_end(index: syntax.IndexSet, before: tuple[syntax.IndexSet, ...], sc
                 message = "the range of an index does not depend on another index"
                 help_text = f"count all, and leave out what is not meant: `(if {index.name} <= … then … else 0)`"
             return Diagnostic("not-constant", message, Label(node.span, "is not a constant"), help=help_text)
-        if value != int(value):
+        if not whole(value):
             return Diagnostic("bad-index", "an index counts whole numbers", Label(end.span, f"is {float(value):g}"))
     return Diagnostic("bad-index", "an index counts whole numbers", Label(index.range.span, "does not"))
 
