@@ -31,7 +31,9 @@ from dpl.language.model import NetworkUse
 MARK = "exported by DPL"
 """Stands in the first line of every file that this module writes"""
 
-_OURS = "time np math annotations Any Callable NamedTuple Sequence State Outputs START PERIOD state outputs x u p P"
+_OURS = "np math annotations Any Callable NamedTuple Sequence State Outputs START PERIOD state outputs"
+_OF_MOTION = "time x u p P"
+"""What a right-hand side is called with"""
 
 
 def numpy_source(extract: Extract, values: Mapping[str, Any], version: str) -> str:
@@ -56,7 +58,7 @@ class _Naming:
     def __init__(self, extract: Extract, taken: Iterable[str]):
         wishes = {u.path: identifier(extract.local(u.path)) for u in extract.networks}
         matrices = [m for u in extract.networks for m in matrix_names(u, wishes[u.path].upper())]
-        self.taken = [*_OURS.split(), *taken, *matrices]
+        self.taken = [*_OURS.split(), *(_OF_MOTION.split() if extract.moves else ()), *taken, *matrices]
         names = Names(self.taken)
         self.function = names.unique(snake(identifier(extract.name)))
         self.arguments = [names.unique(identifier(q.name)) for q in extract.inputs]
