@@ -329,7 +329,8 @@ class _Grouping:
         self.constants = tuple(dict.fromkeys(e for e in map(self.value, read) if self.is_constant(e)))
         writer = _Writer(self)
         body, results = writer.written(vectors, returns)
-        lookups = tuple(row for row in self.f.lookups if row[0] not in writer.looked_up)
+        looked_up = set(writer.looked_up)
+        lookups = tuple(row for row in self.f.lookups if row[0] not in looked_up)
         unpack = tuple((a, s) for a, s in self.f.unpack if a not in writer.joined)
         return ir.Function(self.f.name, self.f.doc, self.f.arguments, unpack, lookups, tuple(body), results)
 
