@@ -103,6 +103,8 @@ class Packed(Mapping[str, Any]):
 
 def packed(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The values with those that are single numbers of one type in one vector, if they are many."""
+    if isinstance(values, Packed):
+        return values
     found: dict[Any, list[str]] = {}
     for name, value in values.items():
         if hasattr(value, "dtype") and value.shape == ():

@@ -136,7 +136,7 @@ class Scenario:
         """How often each function was traced; it does not grow when values change"""
         self._noise = np.asarray(noise.keys(0, np.zeros(1, int))[0]) if spec.noises else None
         self._measures = jax.jit(self._trace_measures, static_argnames=("mode", "company"))
-        self._alone = compiling.jit(self._trace_alone, False, self)
+        self._alone = compiling.jit(self._trace_alone, self.grouped, self)
         self._trajectories: dict[int | None, Callable[[Values], Any]] = {}
 
     # -- values
@@ -294,6 +294,16 @@ class Scenario:
         """Whether anything may happen in a run between ticks."""
         return bool(self.spec.modes)
 
+    @property
+    def grouped(self) -> bool:
+        """Whether it is of a file with a system so large that its equations are computed in groups."""
+        return "groups" in self.program.namespace
+
+    @property
+    def pieces(self) -> bool:
+        """Whether its programs consist of many small loops or kernels, see `compiling.py`."""
+        return self.events or self.grouped
+
     # -- the method
 
     @property
@@ -394,7 +404,7 @@ class Scenario:
                 rows, *more = trajectory.trajectory(self.spec, self.method, times, narrow)
                 return {name: _wide(row) for name, row in rows.items()}, *more
 
-            self._trajectories[points] = compiling.jit(traced, self.events, (self, points))
+            self._trajectories[points] = compiling.jit(traced, self.pieces, (self, points))
         return self._trajectories[points]
 
 
@@ -460,7 +470,7 @@ def _completed(asked: Method, chosen: Method, words: str) -> tuple[Method, str]:
 # ---------------------------------------------------------------- values in and out
 
 
-def _strong(values: Values) -> dict[str, Any]:
+def _strong(values: Values) -> Mapping[str, Any]:
     """The values as arrays of a definite type, so that a Python number is no reason to trace again."""
 
     def strong(leaf: Any) -> Any:
@@ -468,6 +478,8 @@ def _strong(values: Values) -> dict[str, Any]:
             return leaf
         return jnp.asarray(leaf, jnp.result_type(leaf))
 
+    if isinstance(values, groups.Packed):
+        return jax.tree.map(strong, values)
     return {name: jax.tree.map(strong, value) for name, value in values.items()}
 
 

@@ -96,8 +96,8 @@ class Minimisation:
     lanes: int
 
     @property
-    def events(self) -> bool:
-        return self.scenario.events
+    def pieces(self) -> bool:
+        return self.scenario.pieces
 
     # -- one lane
 
@@ -265,4 +265,4 @@ def finder(problem: Minimisation) -> Any:
 
         return each_lane(problem.lanes, one)(carry.theta, constants.givens, carry.penalty)
 
-    return compiling.jit(all_lanes, problem.scenario.events, problem)
+    return compiling.jit(all_lanes, problem.scenario.pieces, problem)

@@ -46,8 +46,8 @@ class Iteration(Protocol):
     def lanes(self) -> int: ...
 
     @property
-    def events(self) -> bool:
-        """Whether its runs have any."""
+    def pieces(self) -> bool:
+        """Whether its programs consist of many small loops or kernels, see `runtime/compiling.py`."""
         ...
 
     def begin(self, starts: Any, constants: Any) -> Carry:
@@ -101,10 +101,10 @@ def compiled(iteration: Iteration) -> Compiled:
         """A carry of definite types, which the steps return as they are: a weak type would compile `run` twice."""
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), iteration.begin(starts, constants))
 
-    def program(function: Callable[..., Any], events: bool = False, donated: bool = False) -> Any:
-        return compiling.jit(function, events, iteration, donated)
+    def program(function: Callable[..., Any], pieces: bool = False, donated: bool = False) -> Any:
+        return compiling.jit(function, pieces, iteration, donated)
 
-    return Compiled(program(begin), program(run, iteration.events, donated=True), program(values))
+    return Compiled(program(begin), program(run, iteration.pieces, donated=True), program(values))
 
 
 @jax.jit

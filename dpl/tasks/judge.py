@@ -55,7 +55,7 @@ def _judged(standard: Standard) -> Callable[..., tuple[Any, Any]]:
         givens = drawn(standard.scenario, standard.pinned, seed, indices)
         return jax.lax.map(lambda lane: one(lane, base, givens, indices), theta)
 
-    return compiling.jit(all_lanes, standard.scenario.events, standard)
+    return compiling.jit(all_lanes, standard.scenario.pieces, standard)
 
 
 @dataclass(eq=False)

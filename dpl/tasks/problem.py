@@ -95,8 +95,8 @@ class Problem:
         return Carry(theta, memory, jnp.arange(self.samples or 0))
 
     @property
-    def events(self) -> bool:
-        return self.scenario.events
+    def pieces(self) -> bool:
+        return self.scenario.pieces
 
     def step(self, carry: Carry, constants: Constants, step: Any) -> tuple[Carry, Any]:
         constants = constants.at(step)

@@ -107,4 +107,4 @@ def _evaluator(scenario: Scenario, pinned: frozenset[str]) -> Callable[..., Any]
         results, status = jax.vmap(lambda row, _: scenario.measures_si({**base, **row}))(givens, indices)
         return givens, jax.vmap(honest)(results, status), status
 
-    return compiling.jit(run, scenario.events, (scenario, pinned))
+    return compiling.jit(run, scenario.pieces, (scenario, pinned))

@@ -57,8 +57,8 @@ class Windowed:
         return self.problem.lanes
 
     @property
-    def events(self) -> bool:
-        return self.problem.events
+    def pieces(self) -> bool:
+        return self.problem.pieces
 
     # -- what the engine repeats
 
