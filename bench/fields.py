@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 State = tuple[Any, ...]
-BODIES, SOFT = 8, 0.05
+BODIES, SOFT = 5, 0.05
 
 
 @dataclass(frozen=True)
 class Problem:
-    """`text` is DPL's, with the given `z` for what differs between runs; its metric `end` is the element `seen`."""
+    """`text` is DPL's, with the given `z` for what differs between runs; its metric `end` is the sum of all states at
+    the end, so that none is left out of the run."""
 
     text: str
     field: Callable[[State, Any], State]
@@ -25,7 +27,6 @@ class Problem:
     high: float
     step: float
     count: int
-    seen: int
 
 
 # ---------------------------------------------------------------- a cart with a pole, without control
@@ -35,8 +36,8 @@ from lagrangian_cartpole import LagrangianCartPole
 scenario Bench {
   given z: rad = 0.1
   part plant = LagrangianCartPole(force = 0 [N], θ = z)
-  run for 5 [s] using rk4(10 [ms])
-  metric end = final(plant.θ)
+  run for 1 [s] using rk4(2 [ms])
+  metric end = final(plant.x/1 [m] + plant.x'*1 [s/m] + plant.θ + plant.θ'*1 [s])
 }
 """
 
@@ -57,7 +58,7 @@ scenario Bench {
   given z: rad = 1
   part plant = DoublePendulum(u = 0 [N*m], θ₁ = z, θ₂ = 0.5 [rad])
   run for 2.5 [s] using rk4(5 [ms])
-  metric end = final(plant.θ₂)
+  metric end = final(plant.θ₁ + plant.θ₂ + (plant.ω₁ + plant.ω₂)*1 [s])
 }
 """
 
@@ -82,7 +83,7 @@ scenario Bench {
   part bay = LotkaVolterra(prey = z, predator = 5.9, birth = 0.5 [1/year], hunt = 0.02 [1/year], death = 0.9 [1/year],
                            growth = 0.03 [1/year])
   run for 20 [year] using rk4(0.04 [year])
-  metric end = final(bay.predator)
+  metric end = final(bay.prey + bay.predator)
 }
 """
 
@@ -96,30 +97,30 @@ def lotka_volterra(y: State, m: Any) -> State:
 # ---------------------------------------------------------------- bodies that attract each other, in the plane
 
 
+N_BODIES = f"""
+model Bodies {{
+  const n = {BODIES}
+  param z = 0
+  const radius[n] = 1 + 0.1*i for i in 0..n-1
+  state x[n, 2] = [radius[i]*cos(2*π*i/n) + (if i == 0 then z else 0), radius[i]*sin(2*π*i/n)] for i in 0..n-1
+  state v[n, 2] = [-0.5*radius[i]*sin(2*π*i/n), 0.5*radius[i]*cos(2*π*i/n)] for i in 0..n-1
+  let near[n, n] = (sum((x[j, c] - x[i, c])² for c in 0..1) + {SOFT})^(-1.5) for i in 0..n-1, j in 0..n-1
+  x[i, c]' = v[i, c] for i in 0..n-1, c in 0..1
+  v[i, c]' = 0.125*sum(near[i, j]*(x[j, c] - x[i, c]) for j in 0..n-1) for i in 0..n-1, c in 0..1
+}}
+scenario Bench {{
+  given z = 0
+  part all = Bodies(z = z)
+  run for 2 using rk4(0.01)
+  metric end = final(sum(all.x) + sum(all.v))
+}}
+"""
+
+
 def _circle(i: int) -> tuple[float, float]:
-    """Where the i-th body begins, in thousandths so that every library reads the same."""
-    import math
-
+    """Where the i-th body begins."""
     radius, angle = 1 + 0.1 * i, 2 * math.pi * i / BODIES
-    return round(radius * math.cos(angle), 3), round(radius * math.sin(angle), 3)
-
-
-def _bodies_text() -> str:
-    lines = ["model Bodies {"]
-    for i in range(BODIES):
-        x, y = _circle(i)
-        lines += [f"  state x{i} = {x}", f"  state y{i} = {y}", f"  state u{i} = {-0.5 * y:.6g}"]
-        lines += [f"  state v{i} = {0.5 * x:.6g}", f"  x{i}' = u{i}", f"  y{i}' = v{i}"]
-    for i in range(BODIES):
-        for j in range(i + 1, BODIES):
-            lines += [f"  let r{i}_{j} = ((x{i} - x{j})^2 + (y{i} - y{j})^2 + {SOFT})^(-1.5)"]
-    for i in range(BODIES):
-        for axis, rate in (("x", "u"), ("y", "v")):
-            terms = (f"({axis}{j} - {axis}{i})*r{min(i, j)}_{max(i, j)}" for j in range(BODIES) if j != i)
-            lines += [f"  {rate}{i}' = 0.125*({' + '.join(terms)})"]
-    start = f"x0 = {_circle(0)[0]} + z"
-    lines += ["}", "scenario Bench {", "  given z = 0", f"  part all = Bodies({start})"]
-    return "\n".join([*lines, "  run for 5 using rk4(0.01)", "  metric end = final(all.x1)", "}"])
+    return radius * math.cos(angle), radius * math.sin(angle)
 
 
 def bodies(y: State, m: Any) -> State:
@@ -139,13 +140,12 @@ def bodies(y: State, m: Any) -> State:
 def _bodies_start(z: Any) -> list[Any]:
     places = [_circle(i) for i in range(BODIES)]
     x, y = [p[0] for p in places], [p[1] for p in places]
-    speeds = [float(f"{-0.5 * b:.6g}") for b in y], [float(f"{0.5 * a:.6g}") for a in x]
-    return [x[0] + z, *x[1:], *y, *speeds[0], *speeds[1]]
+    return [x[0] + z, *x[1:], *y, *(-0.5 * b for b in y), *(0.5 * a for a in x)]
 
 
 PROBLEMS = {
-    "cart with a pole": Problem(CARTPOLE, cartpole, lambda z: [0.0, 0.0, z, 0.0], -0.2, 0.2, 0.01, 500, 2),
-    "double pendulum": Problem(DOUBLE_PENDULUM, double_pendulum, lambda z: [z, 0.5, 0.0, 0.0], 0.2, 1.5, 0.005, 500, 1),
-    "prey and predators": Problem(LOTKA_VOLTERRA, lotka_volterra, lambda z: [z, 5.9], 20.0, 40.0, 0.04, 500, 1),
-    f"{BODIES} bodies": Problem(_bodies_text(), bodies, _bodies_start, -0.05, 0.05, 0.01, 500, 1),
+    "cart with a pole": Problem(CARTPOLE, cartpole, lambda z: [0.0, 0.0, z, 0.0], -0.2, 0.2, 0.002, 500),
+    "double pendulum": Problem(DOUBLE_PENDULUM, double_pendulum, lambda z: [z, 0.5, 0.0, 0.0], 0.2, 1.5, 0.005, 500),
+    "prey and predators": Problem(LOTKA_VOLTERRA, lotka_volterra, lambda z: [z, 5.9], 20.0, 40.0, 0.04, 500),
+    f"{BODIES} bodies": Problem(N_BODIES, bodies, _bodies_start, -0.05, 0.05, 0.01, 200),
 }

@@ -8,6 +8,7 @@ from scipy import stats
 
 from dpl.runtime import distributions, functions, networks, roots, spec
 from dpl.runtime.bounds import Bounds
+from dpl.runtime.once import once_in_derivatives
 
 
 @pytest.mark.parametrize(
@@ -169,3 +170,19 @@ def test_bounds_are_bijections(bounds: Bounds, values: list[float]) -> None:
     if border is not None:
         assert jnp.isfinite(bounds.outward(border))
         assert float(bounds.inward(bounds.outward(border))) == pytest.approx(border, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("exponent", [-2.5, -0.5, 0.5, 1.5, 3.5])
+def test_powers_that_are_products_with_a_root_are_powers(exponent):
+    x = np.array([0.0, 1e-9, 0.3, 2.0, 1e5])
+    half, power = (lambda x: functions.power(x, exponent)), (lambda x: functions.power(x, jnp.asarray(exponent)))
+    for one, other in [(half, power), (jax.grad(half), jax.grad(power)), (jax.jacfwd(half), jax.jacfwd(power))]:
+        np.testing.assert_allclose(jax.vmap(one)(x), jax.vmap(other)(x), rtol=4e-15)
+
+
+def test_a_value_kept_in_derivatives_is_itself_in_runs_of_a_batch():
+    x = jnp.linspace(0.1, 2.0, 7)
+    slope = jax.vmap(jax.value_and_grad(lambda x: once_in_derivatives(x * x) * x))
+    value, gradient = jax.jit(slope)(x)
+    np.testing.assert_allclose(value, x**3, rtol=1e-15)
+    np.testing.assert_allclose(gradient, 3 * x**2, rtol=1e-15)

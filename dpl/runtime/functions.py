@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -43,19 +44,44 @@ def norm(x: Any) -> Array:
     return sqrt(jnp.sum(x * x))
 
 
-@jax.custom_jvp
 def power(x: Any, y: Any) -> Array:
     """x to the power y; at x = 0 the derivative is 0 where it would be infinite (0 < y < 1)."""
+    halves = isinstance(y, float) and 2 * y % 2 == 1 and abs(y) < MOST
+    return _half_power(x, y) if halves else _power(x, y)
+
+
+MOST = 4
+"""Powers n + ½ up to this one are products with a root"""
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _half_power(x: Any, y: float) -> Array:
+    """The same for y = n + ½ known beforehand: several times faster than by logarithms."""
+    x = jnp.asarray(x)
+    value = jnp.sqrt(x) * x ** math.floor(abs(y)) if abs(y) > 1 else jnp.sqrt(x)
+    return value if y > 0 else 1 / value
+
+
+@_half_power.defjvp
+def _half_power_jvp(y: float, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    x, dx = jnp.asarray(primals[0]), tangents[0]
+    unbounded = (x == 0) & (y < 1)
+    slope = y * _half_power(jnp.where(unbounded, jnp.ones_like(x), x), y - 1)
+    return _half_power(x, y), jnp.where(unbounded, jnp.zeros_like(x), slope) * dx
+
+
+@jax.custom_jvp
+def _power(x: Any, y: Any) -> Array:
     return jnp.power(x, y)
 
 
-@power.defjvp
+@_power.defjvp
 def _power_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     x, y = primals
     dx, dy = tangents
-    value = power(x, y)
+    value = _power(x, y)
     unbounded = (x == 0) & (y < 1)
-    slope = y * power(jnp.where(unbounded, 1.0, x), y - 1.0)
+    slope = y * _power(jnp.where(unbounded, 1.0, x), y - 1.0)
     growth = jnp.where(x > 0, value * jnp.log(jnp.where(x > 0, x, 1.0)), 0.0)
     return value, jnp.where(unbounded, 0.0, slope) * dx + growth * dy
 

@@ -8,6 +8,7 @@ division. In a compiler that judged otherwise the value would still be the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -19,6 +20,11 @@ from jax.interpreters import ad, batching, mlir
 def once(x: Any) -> Array:
     """x, kept in memory on CPUs where it is an array of floating-point numbers; its derivatives too."""
     return _once.bind(x)
+
+
+def once_in_derivatives(x: Any) -> Array:
+    """x as it is; where it is differentiated, `once` of it and of its derivative."""
+    return _once_in_derivatives.bind(x)
 
 
 _ONE = {"float32": (jnp.uint32, 0x3F800000), "float64": (jnp.uint64, 0x3FF0000000000000)}
@@ -42,3 +48,16 @@ batching.defvectorized(_once)
 ad.deflinear(_once, lambda tangent: [once(tangent)])
 mlir.register_lowering(_once, lambda _, x: [x])
 mlir.register_lowering(_once, mlir.lower_fun(_divided_by_one, multiple_results=False), platform="cpu")
+
+
+def _once_and_tangent(primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Array, Any]:
+    (x,), (tangent,) = primals, tangents
+    return once(x), tangent if isinstance(tangent, ad.Zero) else once(tangent)
+
+
+_once_in_derivatives = Primitive("once_in_derivatives")
+_once_in_derivatives.def_impl(lambda x: x)
+_once_in_derivatives.def_abstract_eval(lambda x: x)
+batching.defvectorized(_once_in_derivatives)
+ad.primitive_jvps[_once_in_derivatives] = _once_and_tangent
+mlir.register_lowering(_once_in_derivatives, lambda _, x: [x])
