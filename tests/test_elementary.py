@@ -6,7 +6,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from dpl.runtime import functions
+import dpl
+from dpl.runtime import elementary, functions
 from dpl.runtime.once import once
 
 EXACT = {"sin": mpmath.sin, "cos": mpmath.cos}
@@ -17,11 +18,11 @@ both = pytest.mark.parametrize("dtype", DIGITS)
 each = pytest.mark.parametrize("name", EXACT)
 
 
-def ulps(name: str, x: np.ndarray) -> float:
+def ulps(name: str, x: np.ndarray, of: object = functions) -> float:
     """The greatest error of a function at x, in units of the last digit of the exact value."""
     worst = 0.0
-    with mpmath.workprec(300):
-        for angle, value in zip(x.tolist(), np.asarray(getattr(functions, name)(x)).tolist(), strict=True):
+    with mpmath.workprec(1300):  # π to more digits than the largest number has
+        for angle, value in zip(x.tolist(), np.asarray(getattr(of, name)(x)).tolist(), strict=True):
             exact = EXACT[name](mpmath.mpf(angle))
             unit = mpmath.mpf(2) ** (mpmath.frexp(exact)[1] - DIGITS[x.dtype.name])
             worst = max(worst, float(abs(value - exact) / unit))
@@ -81,6 +82,60 @@ def test_no_number_where_there_is_no_angle(name: str, dtype: str) -> None:
     largest = np.finfo(dtype).max
     x = np.array([2.0**50, 1e30, largest, np.inf, np.nan], dtype)
     assert np.all(np.isnan(getattr(functions, name)(x))) and np.all(np.isnan(getattr(functions, name)(-x)))
+
+
+@each
+@both
+def test_any_angle_outside_models(name: str, dtype: str) -> None:
+    largest = np.finfo(dtype).max
+    x = np.concatenate([np.geomspace(1, 0.9 * float(largest), 500), [1e10, largest]]).astype(dtype)
+    function, zeros = getattr(elementary, name), next_to_zeros(dtype, 1e30)
+    assert ulps(name, x, elementary) <= 1 and ulps(name, x[:50], elementary) <= 2
+    with mpmath.workprec(300):
+        exact = np.array([float(EXACT[name](mpmath.mpf(angle))) for angle in zeros.tolist()])
+    assert function(zeros).tolist() == pytest.approx(exact, rel=1e-11 if dtype == "float64" else 1e-7)
+    assert np.all(np.isnan(function(np.array([np.inf, -np.inf, np.nan, 1.0], dtype))[:3]))
+    assert jax.jit(jax.vmap(function))(x).tolist() == function(x).tolist()
+    other = {"sin": elementary.cos, "cos": lambda x: -elementary.sin(x)}[name]
+    assert jnp.all(jax.vmap(jax.grad(function))(x) == jax.vmap(other)(x))
+
+
+SPUN = """
+model Spun {
+  param turns = 3e15
+  state y = 0
+  y' = cos(turns)*1[1/s]
+  let z = sin(turns)
+}
+scenario Long {
+  part m = Spun()
+  run for 1 [s] using rk4(0.1 [s])
+  metric end = final(m.y)
+}
+scenario Still {
+  part m = Spun2()
+  metric here = m.z
+}
+model Spun2 { param turns = 3e15; let z = sin(turns) }
+"""
+
+
+@both
+def test_a_run_with_huge_angles_is_repeated(dtype: str) -> None:
+    program = dpl.compile(SPUN, dtype=dtype)
+    long, still = program.scenarios["Long"], program.scenarios["Still"]
+    for turns in (3e15, 1e9, 2.0):
+        angle = float(np.asarray(turns, dtype))
+        with mpmath.workprec(300):
+            sine, cosine = float(mpmath.sin(mpmath.mpf(angle))), float(mpmath.cos(mpmath.mpf(angle)))
+        run = long.simulate(values={"m.turns": turns})
+        assert run.status == "ok" and run["m.z"] == pytest.approx(sine, rel=2e-6)
+        assert run.metrics["end"] == pytest.approx(cosine, rel=2e-6)
+        assert float(long.evaluate({"m.turns": turns})["end"]) == run.metrics["end"]
+        assert float(still.evaluate({"m.turns": turns})["here"]) == pytest.approx(sine, rel=2e-6)
+    program.set("m.turns", 1e16)
+    assert program.anywhere is not None and program.anywhere.values is program.values
+    assert dpl.compile("scenario None { given a = 1; metric b = a*2 }").anywhere is None
 
 
 @both

@@ -4,9 +4,14 @@ On a CPU XLA works out its own sine number by number. Here the angle is reduced 
 its own precision, and the sine and cosine of what is left are two polynomials; quadrant and sign are set by
 logic on bits. Where sin and cos of one angle meet, XLA shares what they share.
 
-Error on CPUs: at most 2 ulp for |x| ≤ 4e5 in single and |x| ≤ 1e13 in double precision. Beyond, as if the angle were
-off by half of its last digit at most. Above 2^22 and 2^49, where an angle has next to no digits left, the result is
-NaN.
+Error on CPUs: at most 2 ulp for |x| ≤ 4e5 in single and |x| ≤ 1e13 in double precision. For numbers beyond, the whole
+array is given to XLA's own functions: 1 ulp, but for the few doubles that lie nearest to a multiple of π/2, whose
+sine or cosine of 1e-17 may be off by 1e-28.
+
+That choice is a branch, around which XLA merges no loops. So there is a second form for the slopes of a model,
+`sin_near` and so on, without it: beyond, they are as if the angle were off by half of its last digit at most; above
+2^22 and 2^49, where an angle has next to no digits left, they are NaN. A run that meets NaN is repeated with the
+first form (`program.py`, `anywhere.py`).
 
 Each function is one primitive of JAX: one operation to trace, to batch and to differentiate, whose platform is known
 when it is lowered.
@@ -31,13 +36,23 @@ from dpl.runtime.once import once
 
 
 def sin(x: Any) -> Array:
-    """Sine."""
+    """Sine of any angle."""
     return _sin.bind(_inexact(x))
 
 
 def cos(x: Any) -> Array:
-    """Cosine."""
+    """Cosine of any angle."""
     return _cos.bind(_inexact(x))
+
+
+def sin_near(x: Any) -> Array:
+    """Sine without a branch; on CPUs NaN where |x| is above 2^22 in single and 2^49 in double precision."""
+    return _sin_near.bind(_inexact(x))
+
+
+def cos_near(x: Any) -> Array:
+    """Cosine, likewise."""
+    return _cos_near.bind(_inexact(x))
 
 
 def _inexact(x: Any) -> Array:
@@ -58,6 +73,8 @@ class _Series:
     """The unsigned integers of this size"""
     digits: int
     """Of the mantissa: a whole number n plus 1.5 2^digits ends in n's lowest bits"""
+    sure: float
+    """Up to here the error is at most 2 ulp"""
     largest: float
     """Up to here the multiple of π/2 is told well enough"""
     sin: Sequence[float]
@@ -71,13 +88,13 @@ class _Series:
 
 _SERIES = {
     "float32": _Series(
-        jnp.uint32, 23, 2.0**22,
+        jnp.uint32, 23, 4e5, 2.0**22,
         (-0.16666649283569696, 0.008331838102110719, -0.0001947333494460545),
         (0.041666636262091654, -0.0013886877349720188, 2.4385153977025626e-05),
         (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
     ),
     "float64": _Series(
-        jnp.uint64, 52, 2.0**49,
+        jnp.uint64, 52, 1e13, 2.0**49,
         (
             -0.16666666666666624, 0.008333333333320229, -0.00019841269828042073,
             2.7557313074002844e-06, -2.5050660633597772e-08, 1.5891108339724003e-10,
@@ -140,13 +157,33 @@ def _negated(value: Array, times: Array) -> Array:
 # ---------------------------------------------------------------- as JAX knows them
 
 
-def _primitive(name: str, usual: Callable[[Any], Any], polynomial: Callable[[Array, _Series], Array]) -> Primitive:
-    """An elementwise function: `polynomial` on CPUs for the precisions of `_SERIES`, else `usual`."""
+_Polynomial = Callable[[Array, _Series], Array]
+
+
+def _near(usual: Callable[[Any], Any], polynomial: _Polynomial) -> Callable[[Array], Array]:
+    """The polynomial for the precisions of `_SERIES`, else `usual`."""
 
     def on_cpu(x: Array) -> Array:
         series = _SERIES.get(x.dtype.name)
         return usual(x) if series is None else once(polynomial(x, series))
 
+    return on_cpu
+
+
+def _anywhere(usual: Callable[[Any], Any], polynomial: _Polynomial) -> Callable[[Array], Array]:
+    """The polynomial where all numbers are small enough for it, else `usual`."""
+
+    def on_cpu(x: Array) -> Array:
+        series = _SERIES.get(x.dtype.name)
+        if series is None:
+            return usual(x)
+        return lax.cond(jnp.all(jnp.abs(x) <= series.sure), lambda x: polynomial(x, series), usual, x)
+
+    return on_cpu
+
+
+def _primitive(name: str, usual: Callable[[Any], Any], on_cpu: Callable[[Array], Array]) -> Primitive:
+    """An elementwise function: `on_cpu` there, else `usual`."""
     primitive = Primitive(name)
     primitive.def_abstract_eval(lambda x: x)
     primitive.def_impl(jax.jit(primitive.bind))
@@ -156,8 +193,12 @@ def _primitive(name: str, usual: Callable[[Any], Any], polynomial: Callable[[Arr
     return primitive
 
 
-_sin = _primitive("sin", lax.sin, _polynomial_sin)
-_cos = _primitive("cos", lax.cos, _polynomial_cos)
+_sin = _primitive("sin", lax.sin, _anywhere(lax.sin, _polynomial_sin))
+_cos = _primitive("cos", lax.cos, _anywhere(lax.cos, _polynomial_cos))
+_sin_near = _primitive("sin", lax.sin, _near(lax.sin, _polynomial_sin))
+_cos_near = _primitive("cos", lax.cos, _near(lax.cos, _polynomial_cos))
 
 ad.defjvp(_sin, lambda tangent, x: tangent * cos(x))
 ad.defjvp(_cos, lambda tangent, x: -tangent * sin(x))
+ad.defjvp(_sin_near, lambda tangent, x: tangent * cos_near(x))
+ad.defjvp(_cos_near, lambda tangent, x: -tangent * sin_near(x))

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy import special
 
-from dpl.runtime.elementary import cos as cos
-from dpl.runtime.elementary import sin as sin
+from dpl.runtime import elementary
+
+sin, cos = elementary.sin_near, elementary.cos_near
 
 # ---------------------------------------------------------------- roots and powers
 

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 import jax
@@ -85,6 +85,19 @@ class Program:
             return networks.init(declaration, self.seed if seed is None else seed)
         return None if declaration.value is None else np.asarray(declaration.value, float)
 
+    @cached_property
+    def anywhere(self) -> Program | None:
+        """The same program, with the same values, right for angles of any size; None where it has no sin, cos or tan.
+
+        It is slower, and only what runs that are not finite are repeated with.
+        """
+        source = self.source.replace(f"from dpl.runtime import {_QUICK}", f"from dpl.runtime import {_ANYWHERE}", 1)
+        if source == self.source or not any(f"dpl.{name}(" in source for name in ("sin", "cos", "tan")):
+            return None
+        other = load(source, self.name)
+        other.values, other.dtype, other.anywhere = self.values, self.dtype, None
+        return other
+
     def started(self) -> None:
         """From here on what earlier tasks would find is there: tasks need no others, but for those they compare."""
         tasks = tuple(replace(task, needs=task.of) for task in self.module.tasks)
@@ -95,6 +108,10 @@ class Program:
         if name not in self._owners:
             raise _unknown("param or network", name, self._owners, self.name)
         self.values[name] = _checked(self._owners[name], value, self.values[name])
+
+
+_QUICK, _ANYWHERE = "functions as dpl", "anywhere as dpl"
+"""What a generated module imports, and what it is given instead for angles of any size"""
 
 
 def from_module(module: Module, source: str = "", namespace: Mapping[str, Any] | None = None) -> Program:
@@ -235,7 +252,11 @@ class Scenario:
             numbers: of the solver, by their names in `solver`; not traced.
         """
         self.method  # noqa: B018  chosen here, outside any trace
-        results = honest(*self.measures_si(self.values_si(params, givens, starts, numbers), mode))
+        values = self.values_si(params, givens, starts, numbers)
+        results, status = self.measures_si(values, mode)
+        if not isinstance(status, Tracer) and (other := self._anywhere(int(status))):
+            results, status = other.measures_si(values, mode)
+        results = honest(results, status)
         return {m.name: _outward(m, results[m.name]) for m in self.spec.measures}
 
     def measures_si(self, values: Values, mode: Mode = "reverse") -> tuple[dict[str, Array], Array]:
@@ -274,6 +295,15 @@ class Scenario:
     def _results(self, values: Values) -> tuple[dict[str, Array], Array]:
         """`measures_si` of one run that is not within a trace; by a program of its own where programs are kept."""
         return self._alone(_strong(values)) if kept.Keeping.place else self.measures_si(values)
+
+    def _anywhere(self, status: int) -> Scenario | None:
+        """Of a run that is not finite: the scenario to repeat it with, whose functions are right for any angle."""
+        other = self.program.anywhere if status == solve.NONFINITE else None
+        if other is None:
+            return None
+        found = other.scenarios[self.name]
+        found._chosen = self._method()
+        return found
 
     def _trace_alone(self, values: Values) -> tuple[dict[str, Array], Array]:
         return self.measured_in(self.program.dtype, values)
@@ -382,14 +412,17 @@ class Scenario:
             raise ValueError(f"points must be a positive whole number, not {points!r}")
         times = trajectory.grid(self.spec, self.method, points)
         results, status = self._results(values)
-        rows, ranges, also = self._trajectory(points, times)(groups.packed(_strong(values)))
+        rows, ranges, also = jax.device_get(self._trajectory(points, times)(groups.packed(_strong(values))))
+        told = all(np.isfinite(row).all() for row in rows.values())
+        if other := self._anywhere(max(int(status), int(also)) or (solve.OK if told else solve.NONFINITE)):
+            return other.simulate_si(values, points)
         run = Run(
             self,
             times,
-            jax.device_get(rows),
+            rows,
             jax.device_get(honest(results, status)),
             max(int(status), int(also)),
-            jax.device_get(ranges),
+            ranges,
         )
         advice = choice.advice(self.spec, values, self.method) if run.code == solve.MAX_STEPS else None
         run.notes += [advice] if advice else []
