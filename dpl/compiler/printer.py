@@ -165,7 +165,7 @@ class Printer:
             case "matmul":
                 return f"({self.text(args[0], _SIGN)} @ {self.text(args[1], _SIGN)})"
             case "cot":
-                return f"(1/jnp.tan({self.text(args[0])}))"
+                return f"(1/dpl.tan({self.text(args[0])}))"
             case "zeros":
                 return f"jnp.zeros({_shape(args)})"
             case "result":

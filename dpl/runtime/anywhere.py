@@ -1,6 +1,6 @@
-"""The functions of the language, with `sin` and `cos` of any angle: for runs that the quick ones cannot tell."""
+"""The functions of the language, with `sin`, `cos` and `tan` of any angle: for runs that the quick ones cannot tell."""
 
 from dpl.runtime import elementary
 from dpl.runtime.functions import *  # noqa: F403
 
-sin, cos = elementary.sin, elementary.cos
+sin, cos, tan = elementary.sin, elementary.cos, elementary.tan

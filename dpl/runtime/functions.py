@@ -16,9 +16,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy import special
 
-from dpl.runtime import elementary
+from dpl.runtime import elementary, inverse
 
-sin, cos = elementary.sin_near, elementary.cos_near
+sin, cos, tan = elementary.sin_near, elementary.cos_near, elementary.tan_near
+asin, acos, atan, atan2 = inverse.asin, inverse.acos, inverse.atan, inverse.atan2
 
 # ---------------------------------------------------------------- roots and powers
 

@@ -61,7 +61,7 @@ CHEAP = frozenset("add sub mul neg integer_pow square convert_element_type broad
 """Operations of which a light right-hand side consists"""
 
 ELEMENTARY = frozenset(
-    "add sub mul div neg integer_pow square max min abs sign lt le gt ge eq ne select_n sin cos "
+    "add sub mul div neg integer_pow square max min abs sign lt le gt ge eq ne select_n sin cos tan "
     "convert_element_type broadcast_in_dim reshape squeeze".split()
 )
 """Operations that XLA turns into straight vector code; the runs of a batch need that"""
