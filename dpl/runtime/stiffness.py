@@ -53,10 +53,12 @@ def field(p: Problem) -> tuple[Field, np.ndarray, np.ndarray]:
         if declared is None:
             return slopes(t, flat), jax.jacfwd(slopes, argnums=1)(t, flat)
         entries = declared.entries(t, restore(flat), s.z, s.held, p.c)
+        matrix = jnp.zeros((size, size), flat.dtype)
         inner = [n for n, (i, j) in enumerate(zip(declared.rows, declared.columns, strict=True)) if i < size > j]
+        if not inner:
+            return slopes(t, flat), matrix
         places = np.asarray(declared.rows)[inner], np.asarray(declared.columns)[inner]
-        values = jnp.stack([jnp.asarray(entries[n], flat.dtype) for n in inner]) if inner else jnp.zeros(0)
-        return slopes(t, flat), jnp.zeros((size, size), flat.dtype).at[places].set(values)
+        return slopes(t, flat), matrix.at[places].set(jnp.stack([jnp.asarray(entries[n], flat.dtype) for n in inner]))
 
     compiled = jax.jit(both)
 
@@ -91,13 +93,14 @@ def banded(p: Problem) -> bool:
 def along(evaluated: Field, y: np.ndarray, units: np.ndarray, start: float, duration: float, apart: float) -> Rates:
     """The rates of a run; those of a run that breaks off are of the part before, and NaN where that is nothing."""
     worst, turns, reached = (0.0, 0.0, start), 0.0, 0.0
-    for t, h, matrix in _rough(evaluated, y, units, start, duration):
-        reached += h
-        decay = max(0.0, float(np.max(-np.linalg.eigvals(matrix).real)))
-        if decay * h > apart:
-            turns += decay * h
-        if decay * h > worst[0] * worst[1]:
-            worst = (decay, h, t)
+    with np.errstate(all="ignore"):  # what is not finite ends the run
+        for t, h, matrix in _rough(evaluated, y, units, start, duration):
+            reached += h
+            decay = max(0.0, float(np.max(-np.linalg.eigvals(matrix).real)))
+            if decay * h > apart:
+                turns += decay * h
+            if decay * h > worst[0] * worst[1]:
+                worst = (decay, h, t)
     if reached == 0:
         return Rates(np.nan, np.nan, np.nan, start)
     return Rates(turns * duration / reached, *worst)
@@ -117,7 +120,10 @@ def _rough(
         if not (np.all(np.isfinite(f)) and np.all(np.isfinite(matrix))):
             return
         h = min(h, end - t)
-        inverse = np.linalg.inv(unit - h * d * matrix)
+        try:
+            inverse = np.linalg.inv(unit - h * d * matrix)
+        except np.linalg.LinAlgError:
+            return
         k1 = inverse @ f
         middle = evaluated(t + h / 2, y + h / 2 * k1)[0]
         k2 = inverse @ (middle - k1) + k1
