@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -98,6 +99,11 @@ def _unknown(model: CheckedModel, path: str, found: list[Variable], source: Sour
         message = f"`{path}` is {with_article(variable.word)}: only params, givens and starts of states can be set"
         return Diagnostic("not-settable", message, label, (Label(variable.span, "declared here"),))
     known = [v.path for s in model.systems.values() for v in s.variables if v.kind in SETTABLE]
+    whole = re.sub(r"\[[^]]*\]", "", path)
+    if whole != path and whole in known:
+        message = f"an array is set as a whole, and `{path}` names elements of it"
+        help_text = f"write `--set {whole}=…`, which sets them all, or change the file"
+        return Diagnostic("not-settable", message, label, help=help_text)
     message = f"no scenario has a param, given or state `{path}`"
     return Diagnostic("unknown-name", message, label, help=did_you_mean(path, known))
 
@@ -133,6 +139,9 @@ def _number(value: syntax.Expr, dimension: Dimension, unit: Unit | None, declare
     """The SI value of a constant; a bare number is in `unit`."""
     problems: list[Diagnostic] = []
     system = _alone()
+    if isinstance(value, syntax.List):
+        help_text = "one number sets all elements of an array; what differs between them is written in the file"
+        raise CompileError([Diagnostic("not-a-number", "a setting is one number", Label(value.span), help=help_text)])
     if literal(value) is None:
         inference = Inference(system, pure=False, problems=problems)
         found = inference.infer(value, system.root)
