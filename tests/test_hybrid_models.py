@@ -269,3 +269,22 @@ def test_the_lagrangian_cartpole_accelerates_as_gymnasium_has_it():
         expected = compiled.at(by_hand, changes={"p.θ": angle, "p.v": v, "p.ω": ω, "force": force})
         assert got["p.x''"] == pytest.approx(float(expected["p.a"]), rel=1e-10)
         assert got["p.θ''"] == pytest.approx(float(expected["p.α"]), rel=1e-10)
+
+
+def test_an_event_assigns_some_elements_and_the_others_go_on():
+    text = f"""scenario S {{
+      state x[4] = [1, 2, 3, 4]
+      state u[2, 3] = 1
+      state q[2] = 0
+      x' = -x/1 [s]
+      u' = -u/1 [s]
+      q'' = -q'/1 [s]
+      when hit: x[0] < 0.5 {{ x[0] := 2*x[1]; x[2..3] := x[0..1]; u[1, 1] := 7; q[1]' := 1 [1/s] }}
+      run for 1 [s] {PRECISE}
+    }}"""
+    run = simulate(text)
+    x, u, q = (run[name][-1] for name in "xuq")
+    left = np.exp(-1.0)
+    assert_allclose(x, np.array([4, 2, 1, 2]) * left, rtol=1e-7)
+    assert_allclose(u, [[left, left, left], [left, 14 * left, left]], rtol=1e-7)
+    assert_allclose(q, [0, 1 - 2 * left], rtol=1e-7, atol=1e-12)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpl import language
-from dpl.language.coverage import Box, first_missing, overlapping
+from dpl.language.coverage import Box, first_missing, gaps, overlapping
 from dpl.language.diagnostics import CompileError
 from dpl.language.source import Source, Span
 from dpl.language.syntax import Name, Piece
@@ -40,6 +40,8 @@ def test_boxes_are_told_apart_as_their_elements_are(drawn):
     held = [list(product(*(range(a, b + 1) for a, b in box))) for box in boxes]
     missing = [at for at in product(*map(range, shape)) if not any(at in h for h in held)]
     assert first_missing(boxes, shape) == (missing[0] if missing else None)
+    free = sorted(at for gap in gaps(boxes, shape) for at in product(*(range(a, b + 1) for a, b in gap)))
+    assert free == missing
     common = [sorted(set(a) & set(b)) for n, a in enumerate(held) for b in held[n + 1 :]]
     found = [corner for *_, corner in overlapping([Box(box, PIECE) for box in boxes])]
     assert sorted(found) == sorted(c[0] for c in common if c)

@@ -139,7 +139,10 @@ def _event(event: Event) -> str:
     words = [("every", event.every), ("from", event.start), ("until", event.until), ("at", event.at)]
     words.insert(0, ("when", event.condition))
     said = " ".join(f"{word} {_text(value.span)}" for word, value in words if value is not None)
-    done = [f"{a.target.path + chr(39) * a.order} := {_text(a.value.span)}" for a in event.assignments]
+    done = [
+        _text(a.span) if a.value.span == a.span else f"{a.target.path + chr(39) * a.order} := {_text(a.value.span)}"
+        for a in event.assignments
+    ]
     done += [f"go {event.go[1]}"] if event.go else []
     done += ["stop"] if event.stop else []
     notes = ("at once, " if event.at_once else "") + ("at ticks, " if event.sampled else "")

@@ -101,7 +101,9 @@ class Assembly(Dynamics):
             size = self.number(Scoped(expr, scope), "an array's size")
             if size is not None and (size.denominator != 1 or size < 1):
                 self.problems.append(
-                    Diagnostic("bad-size", "an array's size is a whole number from 1", Label(expr.span, "is not"))
+                    Diagnostic(
+                        "bad-size", "an array's size is a whole number from 1", Label(expr.span, f"is {float(size):g}")
+                    )
                 )
             sizes.append(int(size) if size is not None and size.denominator == 1 and size > 1 else 1)
             if prod(sizes) > MOST_CELLS:

@@ -178,8 +178,10 @@ class Calls(Rules):
 
     def shape_of(self, row: Builtin, expr: syntax.Call, types: list[Type]) -> tuple[int, ...]:
         if row.shape == "reduce" or (row.name in ("min", "max") and len(types) == 1):
-            if not types[0].shape:
-                self.report("not-an-array", f"`{row.name}` reduces an array", expr.arguments[0].span, "is one number")
+            inside = expr.arguments[0].span
+            told = any(p.label and inside.start <= p.label.span.start < inside.end for p in self.problems)
+            if not types[0].shape and not told:
+                self.report("not-an-array", f"`{row.name}` reduces an array", inside, "is one number")
             return ()
         if row.name == "transpose":
             return tuple(reversed(types[0].shape))

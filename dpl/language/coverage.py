@@ -8,12 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
 from math import prod
 
 from dpl.language import syntax
 from dpl.language.constants import BadConstant, NotConstant
 from dpl.language.diagnostics import Diagnostic, Label
-from dpl.language.indices import Constant, Offset, Slice, ends, index_scope, indices_of, located, read_shape, subscript
+from dpl.language.indices import (
+    Constant,
+    Offset,
+    Slice,
+    ends,
+    index_scope,
+    indices_of,
+    located,
+    primed,
+    read_shape,
+    subscript,
+    without_subscripts,
+)
 from dpl.language.model import Index, Scope, Variable
 from dpl.language.source import Span
 
@@ -120,16 +134,41 @@ def common(one: Box, two: Box) -> tuple[int, ...] | None:
 
 def first_missing(boxes: Sequence[tuple[Interval, ...]], shape: tuple[int, ...]) -> tuple[int, ...] | None:
     """The first element, in the order of the array, that no box holds."""
+    gap = next(gaps(boxes, shape), None)
+    return None if gap is None else tuple(low for low, _ in gap)
+
+
+def gaps(boxes: Sequence[tuple[Interval, ...]], shape: tuple[int, ...]) -> Iterator[tuple[Interval, ...]]:
+    """What no box holds, itself in boxes, in the order of the array."""
     if not shape:
-        return None if boxes else ()
-    cuts = sorted({0, *(b[0][0] for b in boxes), *(b[0][1] + 1 for b in boxes)})
-    for start in cuts:
-        if start < shape[0]:
-            inside = [b[1:] for b in boxes if b[0][0] <= start <= b[0][1]]
-            rest = first_missing(inside, shape[1:])
-            if rest is not None:
-                return (start, *rest)
-    return None
+        if not boxes:
+            yield ()
+        return
+    cuts = sorted({0, shape[0], *(b[0][0] for b in boxes), *(b[0][1] + 1 for b in boxes)})
+    for start, after in pairwise(cuts):
+        inside = [b[1:] for b in boxes if b[0][0] <= start <= b[0][1]]
+        for rest in gaps(inside, shape[1:]):
+            yield ((start, after - 1), *rest)
+
+
+def completed(
+    given: Sequence[syntax.Piece], variable: Variable, order: int, scope: Scope, problems: list[Diagnostic]
+) -> tuple[syntax.Piece, ...]:
+    """The pieces of an array of which only some are assigned: the other elements stay as they are."""
+    shape = read_shape(variable, scope)
+    boxes = [box for piece in given if (box := box_of(piece, shape, scope, problems)) is not None]
+    rivals = list(overlapping(boxes))
+    problems += [_given_twice(one, two, corner, "{}" + "'" * order) for one, two, corner in rivals]
+    if rivals or len(boxes) < len(given):
+        return tuple(given)
+    whole, span = without_subscripts(given[0].target), given[0].target.span
+    pieces = list(given)
+    for gap in gaps([box.intervals for box in boxes], shape):
+        ends = [(syntax.Number(Fraction(a), span=span), syntax.Number(Fraction(b), span=span)) for a, b in gap]
+        rest = syntax.Index(whole, tuple(syntax.Range(low, high, span=span) for low, high in ends), span=span)
+        left = primed(rest, order)
+        pieces.append(syntax.Piece(rest, left, left, (), span=span))
+    return tuple(pieces)
 
 
 # ---------------------------------------------------------------- what is said
@@ -166,12 +205,15 @@ def _given_twice(one: Box, two: Box, corner: tuple[int, ...], form: str) -> Diag
 
 def _never_given(boxes: Sequence[Box], missing: tuple[int, ...], variable: Variable, form: str) -> Diagnostic:
     name = form.format(element_text(boxes[0].piece.target, missing))
+    help_text = f"write `{name} = …`, or widen the range of an index"
+    if variable.kind in ("input", "param", "state") and form == "{}" and variable.value is not None:
+        help_text = f"once one element is set, each is, whatever value the model gives: {help_text}"
     return Diagnostic(
         "not-covered",
         f"`{name}` is never given",
         Label(variable.span, "declared here"),
         related=tuple(Label(_place(b.piece), f"gives {_run(b, form)}") for b in boxes[:3]),
-        help=f"write `{name} = …`, or widen the range of an index",
+        help=help_text,
     )
 
 

@@ -51,8 +51,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     return f"did you mean `{close[0]}`?" if close else None
 
 
-def unsupported(what: str, span: Span) -> Diagnostic:
-    return Diagnostic("not-supported", f"{what} not supported by this version of DPL", Label(span, "used here"))
+def unsupported(what: str, span: Span, help: str | None = None) -> Diagnostic:
+    message = f"{what} not supported by this version of DPL"
+    return Diagnostic("not-supported", message, Label(span, "used here"), help=help)
 
 
 def with_article(word: str) -> str:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from dpl.language import syntax
 from dpl.language.constants import literal
+from dpl.language.coverage import completed
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean, with_article
+from dpl.language.indices import located
 from dpl.language.model import (
     Applied,
     Assignment,
@@ -182,12 +184,36 @@ class Dynamics(ABC):
                         self.go(action, event)
                     case syntax.Stop():
                         event.stop = True
+            event.assignments = tuple(self.whole_assignment(a, event.scope) for a in event.assignments)
+
+    def whole_assignment(self, found: Assignment, scope: Scope) -> Assignment:
+        """One of elements as one of the array: the others stay as they are."""
+        if not isinstance(found.value.expr, syntax.Pieces):
+            return found
+        pieces = completed(found.value.expr.pieces, found.target, found.order, scope, self.problems)
+        return replace(found, value=Scoped(syntax.Pieces(pieces, span=found.span), scope))
+
+    def assign_element(
+        self, action: syntax.Assign, event: Event, path: syntax.Expr, target: Variable, order: int
+    ) -> None:
+        """`x[0] := 5`, gathered with what the event says of other elements."""
+        piece = syntax.Piece(path, action.target, action.value, (), span=action.span)
+        for place, other in enumerate(event.assignments):
+            if other.target is target and other.order == order and isinstance(other.value.expr, syntax.Pieces):
+                span = other.span.to(action.span)
+                both = syntax.Pieces((*other.value.expr.pieces, piece), span=span)
+                both = replace(other, value=Scoped(both, event.scope), span=span)
+                event.assignments = (*event.assignments[:place], both, *event.assignments[place + 1 :])
+                return
+        pieces = syntax.Pieces((piece,), span=action.span)
+        event.assignments += (Assignment(target, order, Scoped(pieces, event.scope), action.span),)
 
     def assign(self, action: syntax.Assign, event: Event) -> None:
         order, expr = 0, action.target
         while isinstance(expr, syntax.Prime):
             order, expr = order + 1, expr.operand
-        target = named(expr, event.scope)
+        found = located(expr, event.scope)
+        target = named(expr, event.scope) if found is None or not found.subscripts else found.binding
         if target is None and isinstance(expr, syntax.Name) and event.scope.is_broken(expr.id):
             return
         if target is None and isinstance(expr, syntax.Name):
@@ -196,6 +222,10 @@ class Dynamics(ABC):
             self.problems.append(not_assignable(target, action))
         else:
             earlier = [a for a in event.assignments if a.target is target and a.order == order]
+            element = found is not None and bool(found.subscripts)
+            if element and all(isinstance(a.value.expr, syntax.Pieces) for a in earlier):
+                self.assign_element(action, event, expr, target, order)
+                return
             if earlier:
                 name = action.target.span.text
                 message = f"this event assigns `{name}` twice"

@@ -192,7 +192,8 @@ class _Elaborator(Gathering):
             self.problems += misfits_of_noise(item)
             return
         if kind == "given" and item.shape:
-            self.problems.append(unsupported("an array of givens is", item.name_span))
+            way_out = "declare a given for each number, and an array of them: `let g[2] = [g1, g2]`"
+            self.problems.append(unsupported("an array of givens is", item.name_span, way_out))
         if kind == "given" and not isinstance(scope.item, syntax.Scenario):
             self.misplaced("`given` belongs in a scenario", item.span)
         if item.prior is not None and kind not in ("param", "given"):

@@ -188,8 +188,11 @@ class Expressions(Paths):
                 )
                 return self.open()
             case _:
-                if not scope.is_broken(expr.id):
-                    self.problems.append(unknown_name(expr, scope, over_runs=self.over_runs))
+                told = (expr.id, expr.span.origin)
+                if not scope.is_broken(expr.id) and (self.counted_to is None or told not in self.uncounted):
+                    self.uncounted.add(told)
+                    last = self.counted_to
+                    self.problems.append(unknown_name(expr, scope, over_runs=self.over_runs, counted_to=last))
                 return self.open()
 
     def binary(self, expr: syntax.Binary, scope: Scope) -> Type:

@@ -117,6 +117,13 @@ def without_subscripts(expr: syntax.Expr) -> syntax.Expr:
             return expr
 
 
+def primed(expr: syntax.Expr, order: int) -> syntax.Expr:
+    """The derivative of an order of what a path names."""
+    for _ in range(order):
+        expr = syntax.Prime(expr, span=expr.span)
+    return expr
+
+
 def shared(scope: Scope, other: Scope) -> int:
     """How many axes of arrays of parts two scopes have in common: they are in the same part of each."""
     pairs = zip(scope.axes, other.axes, strict=False)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from dpl.language import syntax, words
 from dpl.language.builtins import DISTRIBUTIONS
 from dpl.language.constants import is_infinite, literal
+from dpl.language.depend import Read, reads
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
 from dpl.language.indices import own_shape, read_shape, shared
 from dpl.language.model import (
@@ -127,6 +128,9 @@ class Inference(Networks):
                 self.time_only(time)
         for assignment in event.assignments:
             target, value = assignment.target, assignment.value
+            if isinstance(value.expr, syntax.Pieces):
+                self.equation(value, value)
+                continue
             one, two = self.type_of(target), self.infer(value.expr, value.scope)
             self.number_only(two, value.expr)
             if two.shape not in ((), one.shape):
@@ -231,7 +235,8 @@ class Inference(Networks):
         found = self.infer(expr, value.scope)
         self.number_only(found, expr)
         self.fits_shape(variable, found.shape, value.scope, expr.span)
-        self.same(variable.dimension, found.dimension, expr.span, variable.span, role)
+        unit = variable.unit.text if variable.unit else ""
+        self.same(variable.dimension, found.dimension, expr.span, variable.span, role, unit)
 
     def fits_shape(self, variable: Variable, shape: tuple[int, ...], scope: Scope, span: Span) -> None:
         """A value is of its variable's shape, or one number for all of it; of an array of parts it may be one value for
@@ -240,7 +245,7 @@ class Inference(Networks):
         if shape in ((), whole, own):
             return
         if whole == own:
-            self.wrongshape_text(whole, shape, span)
+            self.wrongshape_text(whole, shape, span, "give a number for each, or one for all" if whole else None)
         else:
             message = f"{shape_text(own)} expected for all parts, or {shape_text(whole)} for each its own".capitalize()
             self.report("wrong-shape", message, span, f"is {shape_text(shape)}")
@@ -326,7 +331,8 @@ class Inference(Networks):
             self.takes_shape(variable, found.shape, value.scope)
         self.fits_shape(variable, found.shape, value.scope, expr.span)
         role = "input" if variable.kind == "input" else "value"
-        self.same(variable.dimension, found.dimension, expr.span, variable.span, role)
+        unit = variable.unit.text if variable.unit else ""
+        self.same(variable.dimension, found.dimension, expr.span, variable.span, role, unit)
 
     def equation(self, left: Scoped, right: Scoped, *, element: bool = False) -> None:
         """Both sides are of one dimension and shape; a number may stand for an array, but not for an `element`."""
@@ -340,7 +346,8 @@ class Inference(Networks):
         one, two = self.infer(left.expr, left.scope), self.infer(right.expr, right.scope)
         self.number_only(one, left.expr)
         self.number_only(two, right.expr)
-        if one.shape != two.shape and (two.shape if element else () not in (one.shape, two.shape)):
+        alone = not one.shape and any(map(_is_one_unknown, reads(left)))
+        if one.shape != two.shape and (two.shape if element or alone else () not in (one.shape, two.shape)):
             self.wrongshape_text(one.shape, two.shape, right.span)
         self.same(one.dimension, two.dimension, right.span, left.span, "equation")
 
@@ -427,6 +434,14 @@ class Inference(Networks):
                 help=help_text,
             )
         )
+
+
+def _is_one_unknown(read: Read) -> bool:
+    """Whether an equation may give what is read, one number: an array on its other side would give it several times."""
+    found = read.what
+    if not isinstance(found, Variable) or found.shape:
+        return False
+    return found.kind == "state" or (found.kind in ("let", "output") and found.value is None)
 
 
 def replaceshape_text(variable: Variable) -> Variable:

@@ -280,6 +280,9 @@ def _block(here: _Place) -> Diagnostic | None:
 
 
 def _comma(here: _Place) -> Diagnostic | None:
+    if here.token.text == "for" and here.bracket == "(" and "," in here.accepted:
+        help = "name the array, `const each[n] = … for i in 0..n-1`, and give that: `r = each`"
+        return here.wrong("misplaced-for", "a named argument has no `for`", help)
     begins = here.token.kind in ("NAME", "NUMBER", "STRING") or here.token.text in ("(", "[")
     if begins and "," in here.accepted and here.bracket in ("(", "["):
         message = f"a comma or an operator is missing before `{here.token.text}`"

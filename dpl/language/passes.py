@@ -20,6 +20,8 @@ from dpl.language.source import Source, Span
 from dpl.language.tasks import read_task
 
 MOST_PROBLEMS = 100
+_OF_SIZES = ("index-out-of-range", "bad-index", "range-upside-down", "too-large", "wrong-shape", "not-covered")
+"""What is not said of a system in which the size of an array is wrong: it may follow from that alone"""
 
 
 def check_source(source: Source) -> CheckedModel:
@@ -98,6 +100,8 @@ def _system(
     inference = Inference(system, pure, found)
     inference.run()
     read_run(system, inference)
+    if any(p.code == "bad-size" for p in found):
+        found = Problems(p for p in found if p.code not in _OF_SIZES)
     if not _errors(found):
         find_coordinates(system)
         check_system(system, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dpl.language import syntax
 from dpl.language.calls import Calls
-from dpl.language.constants import BadConstant, NotConstant, constant, whole
+from dpl.language.constants import BadConstant, NotConstant, Number, constant, whole
 from dpl.language.diagnostics import Label, did_you_mean, with_article
 from dpl.language.indices import Located, indices_in, located, read_shape, shared, without_subscripts
 from dpl.language.model import Event, NetworkUse, Scope, Scoped, Variable
@@ -115,7 +115,10 @@ class Paths(Calls):
                 "part-as-value", f"`{text}` is a part; what it holds is read as `{text}.name`", expr.span, "used here"
             )
             return self.open()
+        before = len(self.problems)
         found = self.infer(expr.object, scope)
+        if not found.shape and len(self.problems) > before:
+            return self.open()
         if not found.shape:
             self.report(
                 "not-an-array",
@@ -181,7 +184,8 @@ class Paths(Calls):
         if not names:
             self.constant_subscript(expr, size, scope)
             return
-        self.infer(expr, scope)
+        if not self.counts(expr, size, scope):
+            return
         try:
             found = astray(expr, scope, size)
         except NotConstant as error:
@@ -192,16 +196,34 @@ class Paths(Calls):
             if found is not None:
                 value, at = found
                 where = ", ".join(f"{index.name} = {number}" for index, number in at.items())
-                self.report(
-                    "index-out-of-range",
-                    f"indices here run from 0 to {size - 1}",
-                    expr.span,
-                    f"is {float(value):g} for {where}",
-                )
+                self.out_of_range(expr, value, size, f" for {where}")
+
+    def counts(self, expr: syntax.Expr, size: int, scope: Scope) -> bool:
+        """Whether a subscript is a pure number made of known names; reported if it is not."""
+        before, outside = len(self.problems), self.counted_to
+        self.counted_to = size - 1
+        self.must_be_pure(self.infer(expr, scope), expr.span, "an index")
+        self.counted_to = outside
+        return len(self.problems) == before
+
+    def out_of_range(self, expr: syntax.Expr, value: Number, size: int, where: str = "") -> None:
+        """`where` tells for which indices the subscript has the value."""
+        label = f"is {float(value):g}{where}"
+        if not whole(value):
+            self.report("bad-index", "an index is a whole number", expr.span, label, help="round it: `floor(…)`")
+            return
+        help_text = f"elements count from 0: the last is {size - 1}"
+        if where:
+            help_text = "narrow the range of the index, and give the elements left over an equation of their own"
+            if isinstance(expr, syntax.Binary):
+                help_text += f"; `mod({expr.span.text}, {size})` goes round"
+        self.report("index-out-of-range", f"indices here run from 0 to {size - 1}", expr.span, label, help=help_text)
 
     def not_a_subscript(self, node: syntax.Expr, scope: Scope) -> None:
         """A subscript that is not known beforehand. What a state picks would change as the run goes on, and with it
         which element a derivative belongs to."""
+        if isinstance(node, syntax.Name) and (node.id, node.span.origin) in self.uncounted:
+            return
         found = located(node, scope)
         variable = found.binding if found is not None and isinstance(found.binding, Variable) else None
         what = "is not a constant"
@@ -213,9 +235,7 @@ class Paths(Calls):
         self.report("not-constant", message, node.span, what, help=help_text)
 
     def constant_subscript(self, expr: syntax.Expr, size: int, scope: Scope) -> int | None:
-        before = len(self.problems)
-        self.infer(expr, scope)
-        if len(self.problems) > before:
+        if not self.counts(expr, size, scope):
             return None
         try:
             value = constant(Scoped(expr, scope))
@@ -226,9 +246,7 @@ class Paths(Calls):
             self.problems.append(error.diagnostic)
             return None
         if not whole(value) or not 0 <= value < size:
-            self.report(
-                "index-out-of-range", f"indices here run from 0 to {size - 1}", expr.span, f"is {float(value):g}"
-            )
+            self.out_of_range(expr, value, size)
             return None
         return int(value)
 

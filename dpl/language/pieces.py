@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dpl.language import syntax
+from dpl.language import syntax, words
 from dpl.language.assembly import Assembly, not_settable
 from dpl.language.coverage import check_coverage
 from dpl.language.diagnostics import Diagnostic, Label
-from dpl.language.indices import Located, index_scope, located, without_subscripts
-from dpl.language.model import During, Equation, Scope, Scoped, Variable
+from dpl.language.indices import Located, index_scope, located, primed, without_subscripts
+from dpl.language.model import During, Equation, Index, Scope, Scoped, Variable
+from dpl.language.rules import unknown_name
 from dpl.language.source import Span
 
 Role = Literal["equation", "next", "initial", "set"]
@@ -64,6 +65,22 @@ class Gathering(Assembly):
     unclear: set[Variable] = field(default_factory=set[Variable])
     """Arrays of which some equation is wrong: what they lack is not said as well"""
 
+    def undeclared(self, left: syntax.Expr, inner: Scope) -> bool:
+        """Whether an equation of elements gives what nothing declares: that is said alone."""
+        name = left
+        while not isinstance(name, syntax.Name):
+            match name:
+                case syntax.Prime(operand):
+                    name = operand
+                case syntax.Index(held) | syntax.Member(held):
+                    name = held
+                case _:
+                    return False
+        known = inner.find(name.id) is not None or name.id in words.PREDECLARED
+        if not known and not inner.is_broken(name.id):
+            self.problems.append(unknown_name(name, inner))
+        return not known
+
     @abstractmethod
     def advances(self, variable: Variable | None, statement: syntax.Next) -> bool:
         """Whether the variable is a state that `next` moves; reported if it is not."""
@@ -90,6 +107,8 @@ class Gathering(Assembly):
         left, right, sets = statement.left, statement.right, statement.indices
         inner = index_scope(scope, sets)
         initial = _initial(left)
+        if sets and self.undeclared(initial or left, inner):
+            return True
         if initial is not None:
             return self.element_start(scope, statement, initial, during)
         settable = ("input", "param", "state") if overrides else ("input", "param")
@@ -110,7 +129,7 @@ class Gathering(Assembly):
             return True
         self.unclear.update(e.variable for e in unknown or [alone] if e is not None)
         if unknown:
-            self.problems.append(two_unknowns(left, unknown))
+            self.problems.append(two_unknowns(left, unknown, inner))
         elif sets or (alone is not None and alone.variable.kind == "state"):
             self.problems.append(no_unknown(left, alone, sets))
         return bool(unknown or sets) or (alone is not None and alone.variable.kind == "state")
@@ -134,6 +153,8 @@ class Gathering(Assembly):
     def element_next(self, scope: Scope, statement: syntax.Next, during: During | None) -> bool:
         """Whether the next value is that of elements."""
         inner = index_scope(scope, statement.indices)
+        if statement.indices and self.undeclared(statement.target, inner):
+            return True
         found = element(statement.target, inner)
         if found is None:
             if statement.indices:
@@ -163,7 +184,8 @@ class Gathering(Assembly):
             variable, scope = found.element.variable, found.scope
             whole = without_subscripts(found.element.target)
             pieces = Scoped(syntax.Pieces(tuple(found.pieces), span=found.span), scope)
-            if variable not in self.unclear:
+            twice = found.role == "set" and variable.wired is not None and not found.overrides
+            if variable not in self.unclear and not twice:  # that is said alone
                 check_coverage(found.pieces, variable, scope, found.form, self.problems)
             match found.role:
                 case "set":
@@ -223,12 +245,6 @@ def unknowns(expr: syntax.Expr, scope: Scope) -> Iterator[Element]:
             yield each
 
 
-def primed(expr: syntax.Expr, order: int) -> syntax.Expr:
-    for _ in range(order):
-        expr = syntax.Prime(expr, span=expr.span)
-    return expr
-
-
 def _initial(left: syntax.Expr) -> syntax.Expr | None:
     """What stands in `initial(…)`."""
     match left:
@@ -241,14 +257,23 @@ def _initial(left: syntax.Expr) -> syntax.Expr | None:
 # ---------------------------------------------------------------- what is said
 
 
-def two_unknowns(left: syntax.Expr, found: list[Element]) -> Diagnostic:
-    names = list(dict.fromkeys("`" + each.target.span.text + "'" * each.order + "`" for each in found))
+def two_unknowns(left: syntax.Expr, found: list[Element], scope: Scope) -> Diagnostic:
+    names = list(dict.fromkeys(_named(each) for each in found))
+    middle = next((e for e in found if all(_is_index(s, scope) for s in e.found.subscripts)), found[0])
     return Diagnostic(
         "two-unknowns",
-        f"the left side holds {len(names)} unknown elements, {' and '.join(names[:2])}, and gives one",
+        f"the left side holds {len(names)} unknown elements, {', '.join(names[:-1])} and {names[-1]}, and gives one",
         Label(left.span, "is not clear about which"),
-        help=f"write {names[0]} alone on the left, and the others on the right",
+        help=f"write {_named(middle)} alone on the left, and the others on the right",
     )
+
+
+def _named(each: Element) -> str:
+    return "`" + each.target.span.text + "'" * each.order + "`"
+
+
+def _is_index(subscript: syntax.Expr | None, scope: Scope) -> bool:
+    return isinstance(subscript, syntax.Name) and isinstance(scope.find(subscript.id), Index)
 
 
 def two_orders(found: Gathered, highest: Gathered) -> Diagnostic:

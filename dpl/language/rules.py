@@ -6,6 +6,7 @@ reported. `calls.py`, `expressions.py` and `infer.py` build on it, in that order
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -50,6 +51,10 @@ class Rules(ABC):
         self.bare: list[tuple[Variable, syntax.Expr, Dimension, bool]] = []
         self.reductions = False
         self.over_runs = False
+        self.counted_to: int | None = None
+        """Within a subscript the last element of its axis"""
+        self.uncounted: set[tuple[str, str]] = set()
+        """Unknown names and the lines where they stand: an index without its `for` is said once a line"""
         self.calls: list[syntax.Function] = []
         self.call_scopes: list[Scope] = []  # kept alive: `bound` is keyed by identity
         self.instants: list[Scoped] = []
@@ -128,8 +133,11 @@ class Rules(ABC):
             return {}
         return result
 
-    def same(self, a: Dimension, b: Dimension, span: Span, other: Span, role: str) -> bool:
-        """Both dimensions must be one; `span` is the text to blame, `other` the place it is compared with."""
+    def same(self, a: Dimension, b: Dimension, span: Span, other: Span, role: str, unit: str = "") -> bool:
+        """Both dimensions must be one; `span` is the text to blame, `other` the place it is compared with.
+
+        `unit` is the unit in which the text declares what has dimension `a`, if it does.
+        """
         if self.unifier.unify(a, b, span):
             return True
         one, two = self.unifier.resolve(a), self.unifier.resolve(b)
@@ -144,7 +152,7 @@ class Rules(ABC):
                 f"{message}: {one} and {two}",
                 Label(span, f"is {two}"),
                 related,
-                self.unit_help(one, two, span),
+                self.unit_help(one, two, span) or (computed_help(span, unit) if unit and two.pure else None),
             )
         )
         return False
@@ -220,8 +228,11 @@ class Rules(ABC):
         )
         return ()
 
-    def wrongshape_text(self, wanted: tuple[int, ...], found: tuple[int, ...], span: Span) -> None:
-        self.report("wrong-shape", f"{shape_text(wanted)} expected".capitalize(), span, f"is {shape_text(found)}")
+    def wrongshape_text(
+        self, wanted: tuple[int, ...], found: tuple[int, ...], span: Span, help: str | None = None
+    ) -> None:
+        message = f"{shape_text(wanted)} expected".capitalize()
+        self.report("wrong-shape", message, span, f"is {shape_text(found)}", help=help)
 
     def report(
         self,
@@ -321,6 +332,15 @@ def upside_down(range_: syntax.Range) -> Diagnostic:
     )
 
 
+def computed_help(span: Span, unit: str) -> str | None:
+    """What to write for `state T[n]: K = 300 + 10*i for i in …`; None where numbers have units already."""
+    if re.search(r"\d\s*\[", span.text):
+        return None
+    text = span.text if span.text.isidentifier() else f"({span.text})"
+    written = f"write `{text}*1 [{unit}]`" if "\n" not in text and len(text) < 60 else f"multiply it by `1 [{unit}]`"
+    return f"only a number alone is read in the declared unit, and what is computed is pure: {written}"
+
+
 def derivative_help(word: str) -> str | None:
     """What to write for `dx/dt` and `der(x)`."""
     leibniz = 1 < len(word) < 4 and word[0] == "d" and word[1:].isalpha()
@@ -328,12 +348,18 @@ def derivative_help(word: str) -> str | None:
     return "a time derivative is written `x'`" if leibniz or word in words else None
 
 
-def unknown_name(node: syntax.Name, scope: Scope, *, over_runs: bool = False) -> Diagnostic:
+def unknown_name(
+    node: syntax.Name, scope: Scope, *, over_runs: bool = False, counted_to: int | None = None
+) -> Diagnostic:
+    """A name that nothing declares; `counted_to` is set in a subscript, where it may be an index."""
     where = "is no loss or metric of the scenario" if over_runs else "is not declared here"
     known = [*scope.known(), *(() if over_runs else ("time", "π", "pi", "inf"))]
     help_text = derivative_help(node.id) or did_you_mean(node.id, known)
     if over_runs and help_text is None:
         help_text = "declare `metric name = …` in the scenario, and name it here"
+    if counted_to is not None and (help_text is None or len(node.id) == 1):
+        count = f"for {node.id} in 0..{counted_to}"
+        help_text = f"an index is counted: write `{count}` at the end of the equation, or `sum(… {count})`"
     return Diagnostic("unknown-name", f"`{node.id}` {where}", Label(node.span, "used here"), help=help_text)
 
 

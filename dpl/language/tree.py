@@ -608,7 +608,13 @@ def predeclared_name(span: Span, name: str) -> Diagnostic:
 
 def repeated_clause(span: Span, first: Span, opener: str) -> Diagnostic:
     message = f"`{opener}` is given twice in one statement"
-    return Diagnostic("repeated-clause", message, Label(span, "again here"), (Label(first, "first here"),))
+    sign = span.source.line(span.line).lstrip()[:1]
+    help = (
+        f"a line that begins with `{sign}` continues the one before: put the sign on the other side, or in parentheses"
+    )
+    glued = opener == "=" and span.line > first.line and sign in "+-*/^"
+    related = (Label(first, "first here"),)
+    return Diagnostic("repeated-clause", message, Label(span, "again here"), related, help if glued else None)
 
 
 def clause_order(span: Span, after: Span, opener: str, other: str) -> Diagnostic:
