@@ -245,14 +245,21 @@ class Program:
                 return None
             kept = _read(path)
             if kept is None:
-                kept = _exported(self._function, leaves, tree)
-                _write(path, *kept)
-        except NotImplementedError:  # as of solvers that check times on the host: not to be tried each time
-            files.write(path, NONE)
-            return None
+                kept = self._traced(leaves, tree)
+                if kept is None:
+                    files.write(path, NONE)
+                else:
+                    _write(path, *kept)
         except Exception:  # whatever it is: traced in the ordinary way it is told, or does no harm
             return None
         return kept
+
+    def _traced(self, leaves: Sequence[Any], tree: Any) -> tuple[Any, Any] | None:
+        """None where JAX does not export what the program holds, as a solver's checks on the host: never tried again."""
+        try:
+            return _exported(self._function, leaves, tree)
+        except NotImplementedError:
+            return None
 
 
 def _type(leaf: Any) -> tuple[Any, ...]:
