@@ -255,7 +255,7 @@ class Program:
         return kept
 
     def _traced(self, leaves: Sequence[Any], tree: Any) -> tuple[Any, Any] | None:
-        """None where JAX does not export what the program holds, as a solver's checks on the host: never tried again."""
+        """None where JAX does not export what the program holds, as a solver's checks on the host; not tried again."""
         try:
             return _exported(self._function, leaves, tree)
         except NotImplementedError:
