@@ -173,7 +173,8 @@ def array(*elements: Any) -> Array:
 
 def count(low: int, high: int) -> Array:
     """The whole numbers from low to high, both included, as an index counts them."""
-    return jnp.arange(low, high + 1) * 1.0  # weakly typed: it takes the precision of what it meets
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.arange(low, high + 1) * 1.0  # weakly typed: it takes the precision of what it meets
 
 
 def whole(x: Any) -> Array:
