@@ -63,6 +63,7 @@ def dpl(species: int) -> list[dict[str, Any]]:
     import jax
     import jax.numpy as jnp
 
+    import dpl.compiler.driver  # noqa: F401  imports take 2 s of their own, here as for the rival
     from dpl import api
     from dpl.runtime import compiling, groups
 
