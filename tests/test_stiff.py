@@ -321,3 +321,19 @@ def test_explicit_steps_that_run_out_are_told_why() -> None:
     ).simulate(points=2)
     assert "greatest number of steps" in run.status
     assert any("a mode decays within 1e-06" in note and "rodas5p" in note for note in run.notes), run.notes
+
+
+@pytest.mark.parametrize(
+    ("equations", "told"),
+    [
+        ("state x = 1\n state z = 0\n x' = -1\n z' = log(x)", "first not finite"),
+        ("state x = 2\n state z = 0\n x' = z\n z' = 1e5*((1 - x^2)*z - x)", "write `using rodas5p()`"),
+    ],
+    ids=["no value", "stiff"],
+)
+def test_where_adaptive_steps_end_the_cause_is_told(equations: str, told: str) -> None:
+    text = f"scenario S {{\n {equations}\n run for 2 using tsit5()\n metric m = final(x)\n}}\nsimulate s {{ on S }}"
+    task = dpl.compile(text).run()["s"]
+    notes = "\n".join(task.notes)
+    assert task.status == "unended" and told in notes
+    assert ("(<text>:5) at time 1 s" in notes) == (told == "first not finite")

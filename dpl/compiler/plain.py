@@ -131,6 +131,9 @@ class PlainPrinter(Printer):
 
     # ------------------------------------------------------------ arrays
 
+    def along(self, function: str, text: str, axis: str) -> str:
+        return f"np.{function}({text}, axis={axis})"
+
     def count(self, low: int, high: int) -> str:
         return f"np.arange({low}.0, {high + 1}.0)"
 

@@ -205,7 +205,11 @@ class Printer:
             case _:
                 along = rest.removeprefix("along ")
                 axis = f"({along})" if "," in along else along
-                return f"{self.np}.{_ALONG[kind]}({texts[0]}, axis={axis})"
+                return self.along(_ALONG[kind], texts[0], axis)
+
+    def along(self, function: str, text: str, axis: str) -> str:
+        """A reduction along some axes."""
+        return f"dpl.total({text}, axis={axis})" if function == "sum" else f"jnp.{function}({text}, axis={axis})"
 
     def count(self, low: int, high: int) -> str:
         return f"dpl.count({low}, {high})"

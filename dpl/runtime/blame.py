@@ -47,7 +47,7 @@ def blame(source: str, scenario: declared.Scenario, method: Method, values: Valu
     A `Scenario` of a `Program` hands over its `spec`, its `method`, and the program's `source`.
     """
     for name, value in values.items():
-        if not _finite(value):
+        if not _finite(value) and not name.startswith(using.PREFIX):  # there NaN is what the runtime chooses
             return Blame(name, "", "", None, {name: value})
     inspector = _Inspector(source)
     try:

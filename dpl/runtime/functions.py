@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.scipy import special
 
 from dpl.runtime import elementary, inverse
@@ -169,6 +169,17 @@ def array(*elements: Any) -> Array:
     shape = jnp.broadcast_shapes(*(jnp.shape(e) for e in elements))
     dtype = jnp.result_type(*elements)
     return jnp.stack([jnp.broadcast_to(jnp.asarray(e, dtype), shape) for e in elements])
+
+
+FEW = 8
+"""Terms that are added one to the other: XLA's reductions on a CPU take several times as long over short axes"""
+
+
+def total(x: Array, axis: int | tuple[int, ...]) -> Array:
+    """The sum along some axes."""
+    if isinstance(axis, int) and 0 < x.shape[axis] <= FEW:
+        return reduce(jnp.add, (lax.index_in_dim(x, i, axis, keepdims=False) for i in range(x.shape[axis])))
+    return jnp.sum(x, axis=axis)
 
 
 def count(low: int, high: int) -> Array:

@@ -92,17 +92,26 @@ def _explained(
 def _cause(scenario: Scenario, values: Values) -> str | None:
     """Why the run has no loss: what its solver says, else the statement that spoils it."""
     _, status = scenario.measures_si(dict(values))
-    if int(status) not in (solve.OK, solve.NONFINITE):
-        return solve.STATUS[int(status)]
-    return first_not_finite(scenario, values)
+    cause = first_not_finite(scenario, values, int(status))
+    return solve.STATUS[int(status)] if cause is None and int(status) not in (solve.OK, solve.NONFINITE) else cause
 
 
-def first_not_finite(scenario: Scenario, values: Values) -> str | None:
-    """In words, which statement first gave what is not finite in a run with these values."""
-    if not scenario.program.source:
+ORDINARY = 1e12
+"""Beyond this a value in SI may be that of a replay that runs away"""
+
+
+def first_not_finite(scenario: Scenario, values: Values, status: int) -> str | None:
+    """In words, which statement first gave what is not finite in a run with these values, if one did.
+
+    Adaptive steps get no further at such a place, as at a stiff one; a replay, which is explicit, may run away from
+    stiff ones: so a statement is believed there only if what it read was of ordinary size.
+    """
+    if not scenario.program.source or status not in (solve.OK, solve.NONFINITE, solve.MAX_STEPS):
         return None
     found = blame.blame(scenario.program.source, scenario.spec, scenario.method, values)
     if found is None:
+        return None
+    if status == solve.MAX_STEPS and any(np.any(np.abs(value) > ORDINARY) for value in found.inputs.values()):
         return None
     where = f" ({found.origin})" if found.origin else ""
     if "roots.newton" in found.line:

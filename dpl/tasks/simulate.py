@@ -29,10 +29,8 @@ def simulate(program: Program, task: Task, context: Context) -> Simulated:
     began = perf_counter()
     run = ready.scenario.simulate_si(ready.base, task.counts.get("points"))
     measures = {name: Quantity(value, run.units[name]) for name, value in {**run.losses, **run.metrics}.items()}
-    notes = list(run.notes)
-    if run.code == solve.NONFINITE:
-        cause = first_not_finite(ready.scenario, ready.base)
-        notes += [cause] if cause else []
+    cause = first_not_finite(ready.scenario, ready.base, run.code) if run.code != solve.OK else None
+    notes = [cause] if cause else list(run.notes)
     return Simulated(
         kind=task.kind,
         name=task.name,
