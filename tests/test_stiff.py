@@ -326,7 +326,7 @@ def test_explicit_steps_that_run_out_are_told_why() -> None:
 @pytest.mark.parametrize(
     ("equations", "told"),
     [
-        ("state x = 1\n state z = 0\n x' = -1\n z' = log(x)", "first not finite"),
+        ("state x = 1\n state z = 1\n x' = -z\n z' = sqrt(x - 0.5)", "first not finite: z_dot (<text>:5)"),
         ("state x = 2\n state z = 0\n x' = z\n z' = 1e5*((1 - x^2)*z - x)", "write `using rodas5p()`"),
     ],
     ids=["no value", "stiff"],
@@ -336,4 +336,3 @@ def test_where_adaptive_steps_end_the_cause_is_told(equations: str, told: str) -
     task = dpl.compile(text).run()["s"]
     notes = "\n".join(task.notes)
     assert task.status == "unended" and told in notes
-    assert ("(<text>:5) at time 1 s" in notes) == (told == "first not finite")

@@ -111,7 +111,8 @@ def first_not_finite(scenario: Scenario, values: Values, status: int) -> str | N
     found = blame.blame(scenario.program.source, scenario.spec, scenario.method, values)
     if found is None:
         return None
-    if status == solve.MAX_STEPS and any(np.any(np.abs(value) > ORDINARY) for value in found.inputs.values()):
+    ordinary = all(np.all(np.abs(value) <= ORDINARY) for value in found.inputs.values())
+    if status == solve.MAX_STEPS and (found.time is None or not ordinary):
         return None
     where = f" ({found.origin})" if found.origin else ""
     if "roots.newton" in found.line:
