@@ -245,7 +245,7 @@ def test_chunks_change_nothing_and_one_program_serves_all():
     jax.tree.map(np.testing.assert_array_equal, whole.values(0), pieces.values(0))
     other = loop_of(GUNNER, 21, rate=1e-3, seed=4)
     other.advance(21)
-    assert engine.compiled(other.iteration).run._cache_size() == 1
+    assert engine.compiled(other.iteration).run.forms == 1
 
 
 class Memory:

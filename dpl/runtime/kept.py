@@ -200,6 +200,11 @@ class Program:
         self.needed = 0
         """What the latest one takes of memory [byte]"""
 
+    @property
+    def forms(self) -> int:
+        """How many programs were made: one for each form of the arguments."""
+        return len(self._made)
+
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns.
 
