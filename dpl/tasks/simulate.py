@@ -30,7 +30,8 @@ def simulate(program: Program, task: Task, context: Context) -> Simulated:
     run = ready.scenario.simulate_si(ready.base, task.counts.get("points"))
     measures = {name: Quantity(value, run.units[name]) for name, value in {**run.losses, **run.metrics}.items()}
     cause = first_not_finite(ready.scenario, ready.base, run.code) if run.code != solve.OK else None
-    notes = [cause] if cause else list(run.notes)
+    told = run.status if run.code == solve.MAX_STEPS else None  # that adaptive steps ended is no news beside the cause
+    notes = [note for note in run.notes if cause is None or note != told] + ([cause] if cause else [])
     return Simulated(
         kind=task.kind,
         name=task.name,
