@@ -74,7 +74,8 @@ class Variable:
     """One quantity of one part. What a variable equals, if the text says so, is its `value`."""
 
     path: str
-    kind: Literal["const", "param", "given", "state", "input", "output", "let"]
+    kind: Literal["const", "param", "given", "state", "input", "output", "let", "column"]
+    """A `column` of data is known at the times of its rows; in equations it is a function of time through them"""
     declaration: syntax.Declaration
     scope: Scope
     unit: Unit | None
@@ -97,6 +98,10 @@ class Variable:
     """Of the `energy` that comes with a Lagrangian"""
     drawn: Clock | None = None
     """When a noise is drawn anew; its `value` is the call of its distribution"""
+    row: Variable | None = None
+    """Of a given that is one of `given row from shots`: the column that it is read from"""
+    data: DataUse | None = None
+    """Of a column: the data that it is of"""
 
     @property
     def clock(self) -> Clock | None:
@@ -202,6 +207,83 @@ class FunctionUse:
 
 
 @dataclass(eq=False)
+class DataUse:
+    """Data as they were read: from a file, from the text, or (`item` a task) still to be made by a `record`.
+
+    `scope` has a variable of kind `column` for every column: what `pelts.hare` means.
+    """
+
+    item: syntax.Data | syntax.Task
+    scope: Scope
+    time: str | None = None
+    """The name of the column that holds it, as that of the group"""
+    group: str | None = None
+    groups: tuple[str, ...] = ()
+    """The labels of the groups in the order of their first mention"""
+    columns: dict[str, tuple[float, ...]] = field(default_factory=dict[str, "tuple[float, ...]"])
+    """SI values by column, NaN where missing; of the group column indices in `groups`. Rows are sorted by group, then
+    by time."""
+
+    @property
+    def name(self) -> str:
+        return self.item.name
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    @property
+    def runs(self) -> int:
+        """How many runs of a scenario it is of."""
+        return len(self.groups) if self.group else 1 if self.time else self.rows
+
+
+@dataclass(eq=False)
+class TableUse:
+    """A table as one scope owns it: SI values at ascending knots."""
+
+    path: str
+    item: syntax.Table
+    scope: Scope
+    input: PortType
+    output: PortType
+    knots: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()
+    using: str = "linear"
+
+
+@dataclass(eq=False)
+class Observation:
+    """`observe pelts.hare ~ lognormal(hare, σ) below 0.1`; `data` and `column` are None of a sensor.
+
+    `arguments` follow the distribution's row; `estimated`: its scale is left out.
+    """
+
+    item: syntax.Observe
+    scope: Scope
+    name: str
+    distribution: str
+    arguments: tuple[Scoped, ...]
+    data: DataUse | None = None
+    column: Variable | None = None
+    unit: Unit | None = None
+    dimension: Dimension = PURE
+    timed: bool = False
+    """Whether it is observed along the run; else once in a run, as losses are"""
+    estimated: bool = False
+    below: Scoped | None = None
+    above: Scoped | None = None
+
+    @property
+    def display(self) -> Unit:
+        return self.unit or si_unit(self.dimension)
+
+    @property
+    def span(self) -> Span:
+        return self.item.span
+
+
+@dataclass(eq=False)
 class Measure:
     """A loss or metric of a scenario."""
 
@@ -258,11 +340,14 @@ class Index:
 class Scope:
     """The names of one block in one place. `file` holds the file-level names; None in a file's own scope.
 
-    The names of a constraint are one: its `force`.
+    The names of a constraint are one: its `force`. Those of data, and of a row of them, are its columns.
     """
 
     path: str
-    item: syntax.Model | syntax.Scenario | syntax.File | syntax.Function | syntax.Constraint
+    item: (
+        syntax.Model | syntax.Scenario | syntax.File | syntax.Function | syntax.Constraint
+        | syntax.Data | syntax.GivenRow | syntax.Task
+    )  # fmt: skip
     file: Scope | None
     clock: Clock | None = None
     span: Span | None = None
@@ -391,7 +476,17 @@ class Event:
 
 
 Binding = (
-    Variable | NetworkUse | FunctionUse | Measure | Event | Bound | Index | syntax.Model | syntax.Scenario | syntax.Task
+    Variable
+    | NetworkUse
+    | TableUse
+    | FunctionUse
+    | Measure
+    | Event
+    | Bound
+    | Index
+    | syntax.Model
+    | syntax.Scenario
+    | syntax.Task
 )
 """What a name can mean; parts are `Scope`s."""
 
@@ -476,6 +571,13 @@ class System:
     lagrangians: list[Lagrangian] = field(default_factory=list["Lagrangian"])
     applied: list[Applied] = field(default_factory=list["Applied"])
     constraints: list[Constraint] = field(default_factory=list["Constraint"])
+    observations: list[Observation] = field(default_factory=list["Observation"])
+    tables: list[TableUse] = field(default_factory=list["TableUse"])
+    """Those that it calls"""
+    row: tuple[Variable, ...] = ()
+    """The columns that right sides of timed observations read"""
+    signals: tuple[Variable, ...] = ()
+    """The columns that equations read as functions of time"""
     run_item: syntax.Run | None = None
     run: RunSettings | None = None
     configuration: dict[Automaton, str] = field(default_factory=dict[Automaton, str])
@@ -583,6 +685,16 @@ class TaskUse:
     of: tuple[str, ...] = ()
     show: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    priors: bool = True
+    hold_out: int = 0
+    hold_after: float | None = None
+    """[s], as `span` and `every`"""
+    span: float | None = None
+    profile: tuple[str, ...] = ()
+    every: float | None = None
+    network: NetworkUse | None = None
+    territory: System | None = None
+    repeat: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -596,4 +708,5 @@ class CheckedModel:
     tasks: tuple[TaskUse, ...]
     warnings: tuple[Diagnostic, ...] = ()
     sources: tuple[Source, ...] = ()
-    """Every text that it was read from, the file's own first"""
+    """Every text that it was read from, the file's own first, files of data last"""
+    data: dict[str, DataUse] = field(default_factory=dict[str, "DataUse"])

@@ -331,18 +331,31 @@ class Table(Node):
 
 
 @dataclass(frozen=True)
+class Cell(Node):
+    """A number, a label, or nothing: `_`"""
+
+    value: Expr | str | None
+
+
+@dataclass(frozen=True)
 class Column(Node):
+    """`conc "Conc. [mg/L]": mg/L`, `year: year as time`; `header` is its name in the file, if that is another"""
+
     name: str
+    header: str | None = None
     unit: Unit | None = None
     role: str | None = None
 
 
 @dataclass(frozen=True)
 class Data(Node):
+    """`data pelts(year as time, hare, lynx) from "pelts.csv"`, or with its rows: `{ 1900, 30, 4; 1901, _, 6.1 }`"""
+
     name: str
     name_span: Span = field(compare=False, repr=False)
     columns: tuple[Column, ...]
-    file: str
+    file: str | None = None
+    rows: tuple[tuple[Cell, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -486,8 +499,13 @@ class Measure(Node):
 
 @dataclass(frozen=True)
 class Observe(Node):
+    """`observe pelts.hare ~ lognormal(hare, σ) below 0.1`; of a sensor `observe range: m ~ normal(x, 0.1 [m])`"""
+
     target: Expr
     distribution: Expr
+    unit: Unit | None = None
+    below: Expr | None = None
+    above: Expr | None = None
 
 
 Statement = (
@@ -615,10 +633,10 @@ class Plot(Node):
 
 @dataclass(frozen=True)
 class TrainingWindow(Node):
-    """`window 0.8 [s] with value critic(…), discount 0.98`"""
+    """`window 0.8 [s] with value critic(…), discount 0.98`; of `fit` the length alone"""
 
     length: Expr
-    value: Expr
+    value: Expr | None
     discount: Expr | None
 
 
@@ -636,7 +654,70 @@ class Show(Node):
     names: tuple[str, ...]
 
 
-Clause = On | Vary | Goal | Using | Until | Count | Start | Expect | Subject | Plot | TrainingWindow | Anneal | Show
+@dataclass(frozen=True)
+class Without(Node):
+    """`without priors`"""
+
+    word: str
+
+
+@dataclass(frozen=True)
+class HoldOut(Node):
+    """`hold out 3`: so many runs; or `hold out after 15 [day]`"""
+
+    count: Fraction | None = None
+    after: Expr | None = None
+
+
+@dataclass(frozen=True)
+class Profile(Node):
+    """`profile V, body.ka`"""
+
+    paths: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Sampled(Node):
+    """`every 0.1 [s]`, of `record`"""
+
+    period: Expr
+
+
+@dataclass(frozen=True)
+class Of(Node):
+    """`of eaten`, of `suggest`"""
+
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Repeat(Node):
+    """`repeat practise, shots, refit`, of `refine`"""
+
+    names: tuple[str, ...]
+
+
+Clause = (
+    On
+    | Vary
+    | Goal
+    | Using
+    | Until
+    | Count
+    | Start
+    | Expect
+    | Subject
+    | Plot
+    | TrainingWindow
+    | Anneal
+    | Show
+    | Without
+    | HoldOut
+    | Profile
+    | Sampled
+    | Of
+    | Repeat
+)
 
 
 @dataclass(frozen=True)

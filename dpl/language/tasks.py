@@ -146,6 +146,10 @@ def word_of(clause: syntax.Clause) -> str:
             return "subject to"
         case syntax.TrainingWindow():
             return "window"
+        case syntax.HoldOut():
+            return "hold out"
+        case syntax.Sampled():
+            return "every"
         case _:
             return type(clause).__name__.lower()
 
@@ -240,6 +244,15 @@ class _TaskReader:
             case syntax.Anneal():
                 self.anneal(clause)
             case syntax.TrainingWindow() | syntax.On() | syntax.Show():
+                pass
+            case (
+                syntax.Without()
+                | syntax.HoldOut()
+                | syntax.Profile()
+                | syntax.Sampled()
+                | syntax.Of()
+                | syntax.Repeat()
+            ):
                 pass
             case _:
                 assert_never(clause)

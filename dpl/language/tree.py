@@ -43,6 +43,9 @@ _CLAUSES = (":", "=", "in", "limit", "~", "for", "every")
 _OPTIONAL_CLAUSES = {"for": ("const", "param", "state", "let", "output"), "every": ("noise",)}
 
 
+_Row = tuple[syntax.Cell, ...]
+
+
 @dataclass(frozen=True)
 class _Window:
     """`from a until b` in a call, before it is known what of."""
@@ -180,13 +183,32 @@ class Tree:
     def point(self, span: Span, at: Expr, value: Expr) -> syntax.Point:
         return syntax.Point(at, value, span=span)
 
-    def data(self, span: Span, name: Token, *rest: syntax.Column | Token) -> syntax.Data:
-        *columns, file = rest
-        columns = cast("list[syntax.Column]", columns)
-        return syntax.Data(self.declared(name), self.span(name), tuple(columns), _text(cast(Token, file)), span=span)
+    def data(self, span: Span, name: Token, *rest: syntax.Column | Token | tuple[_Row, ...]) -> syntax.Data:
+        *columns, content = rest
+        columns = tuple(cast("list[syntax.Column]", columns))
+        if isinstance(content, Token):
+            return syntax.Data(self.declared(name), self.span(name), columns, _text(content), span=span)
+        rows = cast("tuple[_Row, ...]", content)
+        return syntax.Data(self.declared(name), self.span(name), columns, rows=rows, span=span)
 
-    def column(self, span: Span, name: Token, unit: Unit | None, role: Token | None) -> syntax.Column:
-        return syntax.Column(name.text, unit, role.text if role else None, span=span)
+    def column(
+        self, span: Span, name: Token, header: Token | None, unit: Unit | None, role: Token | None
+    ) -> syntax.Column:
+        header_text = _text(header) if header else None
+        return syntax.Column(name.text, header_text, unit, role.text if role else None, span=span)
+
+    def rows(self, span: Span, *rows: _Row) -> tuple[_Row, ...]:
+        return rows
+
+    def row(self, span: Span, *cells: syntax.Cell) -> _Row:
+        return cells
+
+    def number_cell(self, span: Span, value: Expr) -> syntax.Cell:
+        missing = isinstance(value, syntax.Name) and value.id == "_"
+        return syntax.Cell(None if missing else value, span=span)
+
+    def text_cell(self, span: Span, text: Token) -> syntax.Cell:
+        return syntax.Cell(_text(text), span=span)
 
     def network(
         self,
@@ -343,8 +365,17 @@ class Tree:
             kind, self.declared(name), self.span(name), cast("Unit | None", unit and unit.value), value, span=span
         )
 
-    def observe(self, span: Span, target: Expr, distribution: Expr) -> syntax.Observe:
-        return syntax.Observe(target, distribution, span=span)
+    def observe(
+        self,
+        span: Span,
+        target: Expr,
+        typed: _Clause | None,
+        distribution: Expr,
+        below: Expr | None,
+        above: Expr | None,
+    ) -> syntax.Observe:
+        unit = cast("Unit | None", typed and typed.value)
+        return syntax.Observe(target, distribution, unit, below, above, span=span)
 
     # ------------------------------------------------------------ tasks
 
@@ -404,8 +435,31 @@ class Tree:
     def show(self, span: Span, names: tuple[Token, ...]) -> syntax.Show:
         return syntax.Show(tuple(name.text for name in names), span=span)
 
-    def training_window(self, span: Span, length: Expr, value: Expr, discount: Expr | None) -> syntax.TrainingWindow:
+    def training_window(
+        self, span: Span, length: Expr, value: Expr | None, discount: Expr | None
+    ) -> syntax.TrainingWindow:
         return syntax.TrainingWindow(length, value, discount, span=span)
+
+    def without(self, span: Span, word: Token) -> syntax.Without:
+        return syntax.Without(word.text, span=span)
+
+    def hold_out(self, span: Span, count: Token) -> syntax.HoldOut:
+        return syntax.HoldOut(count=_exact(count.text), span=span)
+
+    def hold_after(self, span: Span, after: Expr) -> syntax.HoldOut:
+        return syntax.HoldOut(after=after, span=span)
+
+    def profile(self, span: Span, *paths: tuple[str, ...]) -> syntax.Profile:
+        return syntax.Profile(paths, span=span)
+
+    def sampled(self, span: Span, period: Expr) -> syntax.Sampled:
+        return syntax.Sampled(period, span=span)
+
+    def of(self, span: Span, path: tuple[str, ...]) -> syntax.Of:
+        return syntax.Of(path, span=span)
+
+    def repeat(self, span: Span, names: tuple[Token, ...]) -> syntax.Repeat:
+        return syntax.Repeat(tuple(name.text for name in names), span=span)
 
     def anneal(self, span: Span, path: tuple[str, ...], start: Expr, end: Expr) -> syntax.Anneal:
         return syntax.Anneal(path, start, end, span=span)

@@ -18,7 +18,7 @@ RESERVED = STATEMENTS | OPERATORS
 PREDECLARED = frozenset("time period π pi inf true false".split())
 """Names that the language declares in every block."""
 
-TASKS = frozenset("simulate train fit optimize verify evaluate compare record".split())
+TASKS = frozenset("simulate train fit optimize verify evaluate compare record suggest refine".split())
 
 ITEMS = (
     frozenset("const param state input output let fn table data network model controller scenario from".split()) | TASKS
@@ -30,6 +30,6 @@ BLOCKS = frozenset("model controller scenario data".split()) | TASKS
 
 CLAUSES = frozenset(
     "on vary minimize maximize using until start expect subject plot window anneal show "
-    "points batch steps starts seed samples epochs".split()
+    "points batch steps starts seed samples epochs without hold profile every of repeat bootstrap rounds terms".split()
 )
 """Words that open a clause of a task."""

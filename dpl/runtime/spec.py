@@ -62,6 +62,9 @@ class Given:
     high: float | None = None
     distribution: Distribution | None = None
     listed: tuple[float, ...] = ()
+    data: str = ""
+    column: str = ""
+    """Of `given row from shots`: run i has what row (or group) i of the data says; after the last comes the first"""
     origin: str = ""
 
 
@@ -142,6 +145,81 @@ class Network:
     hidden: tuple[int, ...] = (32, 32)
     activation: str = "tanh"
     start_zero: bool = False
+    origin: str = ""
+
+
+# ---------------------------------------------------------------- data
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of data: SI values, one per row, NaN where a cell is missing.
+
+    `role`: the time of each row, the group that it belongs to (`values` are then indices in `Data.groups`), or a value.
+    """
+
+    name: str
+    values: tuple[float, ...] = ()
+    unit: Unit = Unit()
+    role: Literal["value", "time", "group"] = "value"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Measurements. With a `group` column each group is a run of its own, else all rows are of one run; without a
+    `time` column each row is a run.
+
+    Rows are sorted by group, in the order of their first mention, then by time. `record` is the task that makes them,
+    empty of what is read from a file or stands in the text; until it ran there are no rows.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    groups: tuple[str, ...] = ()
+    """The labels of the groups"""
+    record: str = ""
+    origin: str = ""
+
+    def column(self, role: str) -> Column | None:
+        """The column of a role that is there once at the most: `time` or `group`."""
+        return next((column for column in self.columns if column.role == role), None)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A function of one number by its values at `knots` (ascending); beyond them it holds the last value."""
+
+    name: str
+    knots: tuple[float, ...]
+    values: tuple[float, ...]
+    using: Literal["linear", "cubic", "previous"] = "linear"
+    input_unit: Unit = Unit()
+    unit: Unit = Unit()
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """`observe`: a column of data (`shots.range`) is distributed as the run says; or a sensor, which `record` reads.
+
+    Its arguments are numbers in SI in the order of the distribution's row. Of a `timed` one they are what `sensors`
+    returns, at the times of the data; else they are among `results`, by the names of `keys`. A limit of detection
+    (`below`, `above`) comes after them, in that order. `estimated`: the scale (sd, spread) is left out, and with it is
+    the last of the distribution's arguments up to `student`'s df: it is one number for all data, to be estimated.
+    """
+
+    name: str
+    """`pelts.hare`; of a sensor its own name"""
+    distribution: str
+    data: str = ""
+    """Empty of a sensor"""
+    column: str = ""
+    unit: Unit = Unit()
+    timed: bool = False
+    estimated: bool = False
+    below: bool = False
+    above: bool = False
+    keys: tuple[str, ...] = ()
     origin: str = ""
 
 
@@ -350,6 +428,18 @@ class Scenario:
     leading: Callable[[Values], dict[str, Any]] | None = None
     """leading(v) -> by name, results of networks that depend on neither time nor state. Where `v` holds one by that
     name, `fixed` takes it instead of calling the network."""
+    observations: tuple[Observation, ...] = ()
+    sensors: Callable[..., tuple[tuple[Any, ...], ...]] | None = None
+    """sensors(t, x, z, held, c, row) -> the arguments of every timed observation, in the order of `observations`"""
+    row: tuple[str, ...] = ()
+    """The columns of data (`pelts.error`) that `row` of `sensors` holds: what their right sides read at each time"""
+    tables: tuple[Table, ...] = ()
+    """`Values` holds (knots, values) of each by its name"""
+    signals: tuple[str, ...] = ()
+    """Columns of data (`weather.temperature`) that the equations read as functions of time, linear between rows;
+    `Values` holds (times, values) of each by its name"""
+    knots: Callable[..., tuple[Any, ...]] | None = None
+    """knots(c) -> arrays of times [s] at which tables and signals of the time have a kink or jump"""
     events: tuple[Event, ...] = ()
     automata: tuple[tuple[str, ...], ...] = ()
     """Of each part that has modes their names; a run begins in the first of each"""
@@ -455,7 +545,7 @@ class Task:
     anneal: tuple[Annealed, ...] = ()
     method: Method = Method()
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
-    """points, batch, steps, starts, seed, samples, epochs: those that the text gives"""
+    """points, batch, steps, starts, seed, samples, epochs, bootstrap, rounds: those that the text gives"""
     fixed_samples: bool = False
     start: str = "current"
     """`current` (what earlier tasks left), `fresh` or `random`"""
@@ -466,6 +556,24 @@ class Task:
     """Names of losses and metrics, `iterations`, `wall_time`"""
     needs: tuple[str, ...] = ()
     """Earlier tasks that change what this one starts from, or that it compares"""
+    priors: bool = True
+    """Of `fit`: whether the priors of params count (`without priors`)"""
+    hold_out: int = 0
+    """Of `fit`: so many runs of the data, the last ones, are kept aside"""
+    hold_after: float | None = None
+    """Of `fit`: what was observed after this time [s] is kept aside"""
+    span: float | None = None
+    """Of `fit`: the length [s] of the windows of multiple shooting"""
+    profile: tuple[str, ...] = ()
+    """Of `fit`: whose profile likelihoods are wanted"""
+    every: float | None = None
+    """Of `record`: the time [s] between two rows of a run"""
+    network: str = ""
+    """Of `suggest`: the network to be read"""
+    territory: str = ""
+    """Of `refine`: the scenario that stands for the truth; `scenario` is its map"""
+    repeat: tuple[str, ...] = ()
+    """Of `refine`: the tasks of each round, in order"""
     origin: str = ""
 
 
@@ -479,3 +587,4 @@ class Module:
     tasks: tuple[Task, ...]
     version: str
     source_hash: str = ""
+    data: tuple[Data, ...] = ()
