@@ -440,7 +440,7 @@ def _static(structure: Structure, problems: list[Diagnostic]) -> None:
     noises = [Label(v.span, f"`{v.path}` is drawn") for v in system.variables if v.noise]
     events = [Label(e.span, "never happens") for e in system.events]
     what = "states" if states else "noise" if noises else "events"
-    if system.closed and system.run_item is None and (states or noises or events):
+    if system.closed and not system.runs and (states or noises or events):
         problems.append(
             Diagnostic(
                 "no-run",

@@ -195,6 +195,8 @@ class Distribution:
     positive: tuple[str, ...]
     """Arguments that must be above 0"""
     doc: str
+    scale: str | None = None
+    """The argument that `observe` may leave out, to be estimated"""
     standard: str | None = None
     """What `noise` makes it of: standard draws (`runtime/noise.py`) that its arguments move and stretch"""
 
@@ -202,19 +204,22 @@ class Distribution:
 DISTRIBUTIONS: dict[str, Distribution] = {
     row.name: row
     for row in (
-        Distribution("normal", (("mean", True), ("sd", True)), ("sd",), "bell curve", "normal"),
+        Distribution("normal", (("mean", True), ("sd", True)), ("sd",), "bell curve", "sd", "normal"),
         Distribution(
-            "lognormal", (("median", True), ("spread", False)), ("median", "spread"), "log is normal", "normal"
+            "lognormal", (("median", True), ("spread", False)), ("median", "spread"), "log is normal", "spread",
+            "normal",
         ),
-        Distribution("uniform", (("low", True), ("high", True)), (), "flat between two bounds", "uniform"),
-        Distribution("student", (("mean", True), ("sd", True), ("df", False)), ("sd", "df"), "heavy tails"),
+        Distribution("uniform", (("low", True), ("high", True)), (), "flat between two bounds", standard="uniform"),
+        Distribution("student", (("mean", True), ("sd", True), ("df", False)), ("sd", "df"), "heavy tails", "sd"),
         Distribution("poisson", (("mean", False),), ("mean",), "counts"),
         Distribution("negative_binomial", (("mean", False), ("size", False)), ("mean", "size"), "overdispersed counts"),
+        Distribution("bernoulli", (("p", False),), (), "1 with probability p, else 0"),
         Distribution("beta", (("a", False), ("b", False)), ("a", "b"), "shares between 0 and 1"),
-        Distribution("exponential", (("mean", True),), ("mean",), "waiting times", "exponential"),
+        Distribution("exponential", (("mean", True),), ("mean",), "waiting times", standard="exponential"),
         Distribution(
             "gumbel", (("location", True), ("scale", True)), ("scale",),
-            "the greatest of many; added to scores, it draws one of several in proportion to exp(score)", "gumbel",
+            "the greatest of many; added to scores, it draws one of several in proportion to exp(score)",
+            standard="gumbel",
         ),
     )
 }  # fmt: skip

@@ -260,9 +260,11 @@ class Calls(Rules):
             )
             return self.open()
         if not self.reductions:
-            where = "belongs in a loss or metric"
-            self.report("misplaced-reduction", f"`{name}` reduces a whole run and {where}", expr.span, "used here")
-        elif self.system.run_item is None:
+            where = f"`{self.along}` is observed along it" if self.along else "belongs in a loss or metric"
+            help_text = "write the quantity itself: it is read at the time of each row" if self.along else None
+            message = f"`{name}` reduces a whole run and {where}"
+            self.report("misplaced-reduction", message, expr.span, "used here", help=help_text)
+        elif not self.system.runs:
             self.report(
                 "no-run",
                 f"`{name}` needs a run, and this scenario has none",

@@ -25,7 +25,8 @@ def causes(system: System) -> dict[Variable, Cause]:
             found[variable] = "mode"
         for source in made_of(variable, structure):
             for read in reads(source):
-                if read.what == "time" or read.order > 0:
+                column = isinstance(read.what, Variable) and read.what.kind == "column"
+                if read.what == "time" or column or read.order > 0:
                     found.setdefault(variable, read.what if isinstance(read.what, Variable) else "time")
                 elif isinstance(read.what, Variable) and read.what is not variable:
                     readers.setdefault(read.what, []).append(variable)

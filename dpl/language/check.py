@@ -10,7 +10,7 @@ from dpl.language.balance import Structure, check_balance
 from dpl.language.builtins import DISTRIBUTIONS
 from dpl.language.change import made_of, varying
 from dpl.language.constants import BadConstant, NotConstant, is_infinite
-from dpl.language.depend import reads
+from dpl.language.depend import Read, reads
 from dpl.language.diagnostics import Diagnostic, Label
 from dpl.language.happenings import check_events, event_sources
 from dpl.language.hybrid import check_modes
@@ -127,7 +127,8 @@ def _ranges(system: System, problems: list[Diagnostic]) -> None:
                         Label(item.domain.low.span, "is not above 0"),
                     )
                 )
-        if variable.kind == "given" and item.prior is None and item.domain is None and variable.value is None:
+        alone = item.prior is None and item.domain is None and variable.value is None and variable.row is None
+        if variable.kind == "given" and alone:
             problems.append(
                 Diagnostic(
                     "given-without-value",
@@ -172,9 +173,8 @@ def check_measures(system: System, problems: list[Diagnostic]) -> None:
         for read in reads(Scoped(measure.item.value, measure.scope)):
             if read.reduced:
                 continue
-            moving = read.what == "time" or (isinstance(read.what, Variable) and (read.what in changing or read.order))
-            if moving:
-                if read.what == "time" and system.run_item is None:
+            if moves(read, changing):
+                if read.what == "time" and not system.runs:
                     problems.append(no_run(measure))
                     break
                 name = read.what.path if isinstance(read.what, Variable) else "time"
@@ -188,6 +188,14 @@ def check_measures(system: System, problems: list[Diagnostic]) -> None:
                     )
                 )
                 break
+
+
+def moves(read: Read, changing: set[Variable]) -> bool:
+    """Whether what is read changes during a run."""
+    what = read.what
+    return what == "time" or (
+        isinstance(what, Variable) and (what in changing or what.kind == "column" or read.order > 0)
+    )
 
 
 def no_run(measure: Measure) -> Diagnostic:

@@ -15,6 +15,7 @@ from dpl.language import syntax
 from dpl.language.assembly import not_settable
 from dpl.language.constants import BadConstant, NotConstant, is_infinite
 from dpl.language.coverage import check_coverage
+from dpl.language.data import Datasets
 from dpl.language.diagnostics import Diagnostic, Label, unsupported, with_article
 from dpl.language.indices import index_scope
 from dpl.language.inherit import bodies
@@ -26,12 +27,14 @@ from dpl.language.model import (
     FunctionUse,
     Measure,
     NetworkUse,
+    Observation,
     Scope,
     Scoped,
     System,
     Variable,
     target_of,
 )
+from dpl.language.observe import observation, row_scope
 from dpl.language.pieces import Gathering, declared_pieces
 from dpl.language.reach import first_value
 from dpl.language.resolve import Namespace, duplicate_name
@@ -39,13 +42,16 @@ from dpl.language.source import Span
 from dpl.language.units import read_unit
 
 
-def elaborate(item: syntax.Scenario | syntax.Model, space: Namespace, problems: list[Diagnostic]) -> System:
+def elaborate(
+    item: syntax.Scenario | syntax.Model, space: Namespace, datasets: Datasets, problems: list[Diagnostic]
+) -> System:
     """The system of a scenario, or of a model by itself."""
-    return _Elaborator(item, problems).build(space)
+    return _Elaborator(item, problems, datasets=datasets).build(space)
 
 
 @dataclass
 class _Elaborator(Gathering):
+    datasets: Datasets = field(kw_only=True)
     files: dict[int, Scope] = field(default_factory=dict[int, Scope])
     statements: list[tuple[Scope, syntax.Statement, During | None]] = field(
         default_factory=list["tuple[Scope, syntax.Statement, During | None]"]
@@ -110,12 +116,14 @@ class _Elaborator(Gathering):
                     scope.names[name] = FunctionUse(item, scope)
                 case syntax.Network():
                     scope.names[name] = NetworkUse(name, item, scope)
+                case syntax.Task() if id(item) in self.datasets.made:
+                    scope.names[name] = self.datasets.made[id(item)].scope
                 case syntax.Model() | syntax.Scenario() | syntax.Task():
                     scope.names[name] = item
                 case syntax.Table():
                     self.problems.append(unsupported("a `table` is", item.name_span))
                 case syntax.Data():
-                    self.problems.append(unsupported("`data` is", item.name_span))
+                    scope.names[name] = self.datasets.use(item).scope
                 case syntax.Import():
                     raise AssertionError("an import declares no item: a bug in DPL")
                 case _:
@@ -159,6 +167,9 @@ class _Elaborator(Gathering):
                         way_out = "declare it outside the modes: a part is there all the time"
                         self.misplaced("a part belongs in a block, not in one of its modes", statement.span, way_out)
                     self.part(statement, scope, space)
+                case syntax.GivenRow():
+                    row = row_scope(statement, scope, self.system, self.problems)
+                    self.bind(scope, statement.name, statement.name_span, row)
                 case syntax.Mode():
                     self.mode(statement, scope, space, during)
                 case syntax.When() | syntax.Timed():
@@ -286,18 +297,21 @@ class _Elaborator(Gathering):
                     self.next(scope, target, value, statement, during)
             case syntax.Run():
                 self.run(scope, statement)
-            case syntax.GivenRow():
-                self.problems.append(unsupported("`given … from` is", statement.span))
             case syntax.Table():
                 self.problems.append(unsupported("a `table` is", statement.name_span))
             case syntax.Applied():
                 self.applied(statement, scope, during)
             case syntax.Observe():
-                self.problems.append(unsupported("`observe` is", statement.span))
+                found = observation(statement, scope, self.system, self.problems)
+                if found is not None:
+                    self.system.observations.append(found)
+                    if found.column is None:
+                        self.bind(scope, found.name, statement.target.span, found)
             case (
                 syntax.Declaration()
                 | syntax.Function()
                 | syntax.Network()
+                | syntax.GivenRow()
                 | syntax.Part()
                 | syntax.Measure()
                 | syntax.Mode()
@@ -477,6 +491,8 @@ def _span_of(binding: object) -> Span:
             return binding.item.name_span
         case Event():
             return (isinstance(binding.item, syntax.When) and binding.item.name_span) or binding.span
+        case Observation():
+            return binding.item.target.span
         case Scope(span=Span() as span):
             return span
         case syntax.Model() | syntax.Scenario() | syntax.Task():

@@ -14,13 +14,16 @@ from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.indices import Located
 from dpl.language.model import (
     Bound,
+    DataUse,
     Event,
     FunctionUse,
     Index,
     Measure,
     NetworkUse,
+    Observation,
     Scope,
     Scoped,
+    TableUse,
     Variable,
     target_of,
 )
@@ -145,6 +148,11 @@ class Expressions(Paths):
                     expr.span,
                     "used here",
                 )
+            case Scope(data=DataUse() as use):
+                what = "a row of data" if isinstance(found.item, syntax.GivenRow) else "data"
+                columns = [name for name in use.scope.names if name not in (use.time, use.group)]
+                message = f"`{expr.id}` is {what}; its columns are read as `{expr.id}.{(columns or ['name'])[0]}`"
+                self.report("part-as-value", message, expr.span, "used here")
             case Scope():
                 self.report(
                     "part-as-value",
@@ -152,7 +160,11 @@ class Expressions(Paths):
                     expr.span,
                     "used here",
                 )
-            case NetworkUse() | FunctionUse():
+            case Observation():
+                message = f"`{expr.id}` is what a sensor shows, which `record` writes down and nothing reads"
+                related = (Label(found.span, "observed here"),)
+                self.report("sensor-as-value", message, expr.span, "used here", related=related)
+            case NetworkUse() | FunctionUse() | TableUse():
                 self.report(
                     "function-as-value", f"`{expr.id}` is a function: call it, `{expr.id}(…)`", expr.span, "used here"
                 )
@@ -267,6 +279,9 @@ class Expressions(Paths):
                 "used here",
                 help=f"write `next {variable.declaration.name} = …`",
             )
+        if variable is not None and variable.kind == "column":
+            message = f"`{variable.path}` is linear between its rows, and its derivative would jump at each"
+            self.report("sampled-derivative", message, expr.span, "used here")
         if variable is not None and variable.noise:
             self.report(
                 "sampled-derivative",

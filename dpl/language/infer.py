@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from dpl.language import syntax, words
-from dpl.language.builtins import DISTRIBUTIONS
 from dpl.language.constants import is_infinite, literal
 from dpl.language.depend import Read, reads
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
+from dpl.language.distributions import Distributions
 from dpl.language.indices import own_shape, read_shape, shared
 from dpl.language.model import (
     Bound,
@@ -29,14 +29,13 @@ from dpl.language.model import (
     System,
     Variable,
 )
-from dpl.language.networks import Networks
 from dpl.language.rules import Type, shape_text
 from dpl.language.source import Span
 from dpl.language.units import PURE, Dimension, read_unit
 
 
 @dataclass
-class Inference(Networks):
+class Inference(Distributions):
     """The walk over one system."""
 
     by_mode: dict[Variable, list[Equation]] = field(default_factory=dict[Variable, "list[Equation]"])
@@ -68,6 +67,8 @@ class Inference(Networks):
         with self.reducing():
             for measure in system.measures:
                 self.measure(measure)
+        for observation in system.observations:
+            self.observation(observation)
         if everything:
             self.functions()
         for variable in file_level:
@@ -157,6 +158,7 @@ class Inference(Networks):
         system = self.system
         system.variables += [v for v in file_level if v in self.used]
         system.networks += [n for n in _file_networks(system) if n in self.used]
+        system.variables = [v for v in system.variables if v.row is None or v in self.used]
         unused = {v for v in file_level if v not in self.used}
         system.equations = [e for e in system.equations if e.target not in unused]
 
@@ -180,42 +182,6 @@ class Inference(Networks):
                 self.fits(variable, Scoped(bound, scope, own), "range")
         if item.prior is not None:
             self.prior(variable, item.prior)
-
-    def prior(self, variable: Variable, prior: syntax.Expr) -> None:
-        if not isinstance(prior, syntax.Call) or not isinstance(prior.function, syntax.Name):
-            self.report(
-                "not-a-distribution",
-                "after `~` stands a distribution",
-                prior.span,
-                f"is none of {', '.join(DISTRIBUTIONS)}",
-            )
-            return
-        scope = variable.value.scope if variable.noise and variable.value else variable.scope
-        row = DISTRIBUTIONS.get(prior.function.id)
-        if row is None:
-            self.report(
-                "unknown-distribution",
-                f"there is no distribution `{prior.function.id}`",
-                prior.function.span,
-                "named here",
-                help=did_you_mean(prior.function.id, DISTRIBUTIONS),
-            )
-            return
-        if variable.noise and row.standard is None:
-            self.report(
-                "unfit-distribution",
-                f"`{row.name}` does not move and stretch standard draws, which a noise needs for its derivatives",
-                prior.function.span,
-                "drawn from here",
-                help=f"a noise is drawn from {', '.join(n for n, r in DISTRIBUTIONS.items() if r.standard)}",
-            )
-        names = [name for name, _ in row.arguments]
-        for name, argument in self.arranged(prior.arguments, names, prior.span, row.name, optional=0).items():
-            in_unit = dict(row.arguments)[name]
-            if in_unit:
-                self.fits(variable, Scoped(argument, scope, variable.unit), "distribution")
-            else:
-                self.must_be_pure(self.infer(argument, scope), argument.span, f"`{name}` of `{row.name}`")
 
     def fits(self, variable: Variable, value: Scoped, role: str) -> None:
         """`value` must be of the variable's dimension; a bare literal is in its declared unit."""
@@ -405,6 +371,8 @@ class Inference(Networks):
                 self.missing_unit(variable, variable.dimension, unresolved, None, False)
         for measure in self.system.measures:
             measure.dimension = self.final(measure.dimension)
+        for observation in self.system.observations:
+            observation.dimension = self.final(observation.dimension)
         for use in self.system.networks:
             use.inputs = tuple(replace(p, dimension=self.final(p.dimension)) for p in use.inputs)
             use.outputs = tuple(replace(p, dimension=self.final(p.dimension)) for p in use.outputs)
@@ -419,6 +387,8 @@ class Inference(Networks):
         item = variable.declaration
         if wired and expr is not None:
             help_text = f"write `{item.name} = {expr.span.text} [{found}]`"
+        elif variable.kind == "column":
+            help_text = f"write `observe {item.name}: {found} ~ …`, if that is its unit"
         else:
             value = f" = {item.value.span.text}" if item.value is not None else ""
             help_text = f"write `{item.kind} {item.name}: {found}{value}`, if that is its unit"

@@ -81,5 +81,7 @@ def _keys(statement: syntax.Statement) -> set[str]:
             return {statement.name}
         case syntax.When(name) | syntax.Constraint(name) if name is not None:
             return {name}
+        case syntax.Observe(target):
+            return {f"observe {target.span.text}"}
         case _:
             return set()

@@ -6,7 +6,7 @@ expression means something only together with the scope in which its names are l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -223,6 +223,10 @@ class DataUse:
     columns: dict[str, tuple[float, ...]] = field(default_factory=dict[str, "tuple[float, ...]"])
     """SI values by column, NaN where missing; of the group column indices in `groups`. Rows are sorted by group, then
     by time."""
+    place: Callable[[int, str], Span] | None = field(default=None, repr=False)
+    """place(row, column) -> where the cell stands; None of what is still to be made"""
+    broken: bool = False
+    """Whether something is wrong with them, which is told already"""
 
     @property
     def name(self) -> str:
@@ -355,6 +359,8 @@ class Scope:
     names: dict[str, Binding | Scope] = field(default_factory=dict[str, "Binding | Scope"])
     broken: frozenset[str] = frozenset()
     """Names that a failed import should have brought"""
+    data: DataUse | None = field(default=None, repr=False)
+    """Of the names of data, and of a row of them"""
 
     axes: tuple[Index, ...] = ()
     """Of an array of parts, or what is in one: the index of each axis, outermost first. Every quantity of the scope has
@@ -482,6 +488,7 @@ Binding = (
     | FunctionUse
     | Measure
     | Event
+    | Observation
     | Bound
     | Index
     | syntax.Model
@@ -578,6 +585,8 @@ class System:
     """The columns that right sides of timed observations read"""
     signals: tuple[Variable, ...] = ()
     """The columns that equations read as functions of time"""
+    data: list[DataUse] = field(default_factory=list["DataUse"])
+    """All data that it reads or observes, each once"""
     run_item: syntax.Run | None = None
     run: RunSettings | None = None
     configuration: dict[Automaton, str] = field(default_factory=dict[Automaton, str])
@@ -597,6 +606,16 @@ class System:
     def hybrid(self) -> bool:
         """Whether anything happens at an instant that is not a tick, or states are kept on constraints."""
         return bool(self.automata or self.events or self.constraints)
+
+    @property
+    def runs(self) -> bool:
+        """Whether time goes by: it says so, or its data have a time."""
+        return self.run_item is not None or any(use.time is not None for use in self.data)
+
+    def reads(self, use: DataUse) -> None:
+        """Adds to the data that it reads."""
+        if use not in self.data:
+            self.data.append(use)
 
     @property
     def clocks(self) -> tuple[Clock, ...]:

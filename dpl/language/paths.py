@@ -39,6 +39,7 @@ class Paths(Calls):
             self.too_many_of_parts(expr.object, place, holder, scope)
             return self.open()
         if isinstance(found, Variable):
+            self.cell(found, expr)
             where = located(expr, scope)
             return self.read(where, expr, scope) if where is not None else self.open()
         if isinstance(found, Event):
@@ -58,6 +59,26 @@ class Paths(Calls):
         else:
             self.report("not-a-value", f"`{expr.span.text}` is not a quantity", expr.span, "used here")
         return self.open()
+
+    def cell(self, variable: Variable, expr: syntax.Member) -> None:
+        """What is read of data must be a number where it is read."""
+        column = variable.row or variable
+        use = column.data
+        if use is None:
+            return
+        self.system.reads(use)
+        text = expr.span.text
+        if column.declaration.name == use.group:
+            message = f"`{text}` is the label of a group, and no number"
+            self.report("label-as-value", message, expr.span, "used here")
+        elif column.declaration.name == use.time:
+            message = f"`{text}` is the time of a row"
+            help_text = "write `time`: the run goes by the time of the data"
+            self.report("time-as-value", message, expr.span, "used here", help=help_text)
+        elif variable.kind == "column" and use.time is None:
+            message = f"`{text}` is another number in each row, and each row is a run"
+            help_text = f"write `given row from {use.name}` in the scenario, and read `row.{column.declaration.name}`"
+            self.report("column-as-value", message, expr.span, "used here", help=help_text)
 
     def too_many_of_parts(self, expr: syntax.Expr, found: Located, part: Scope, scope: Scope) -> None:
         axes = len(part.axes) - shared(scope, part)

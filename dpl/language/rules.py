@@ -51,6 +51,8 @@ class Rules(ABC):
         self.bare: list[tuple[Variable, syntax.Expr, Dimension, bool]] = []
         self.reductions = False
         self.over_runs = False
+        self.along = ""
+        """Within the right side of what is observed along the run: its name"""
         self.counted_to: int | None = None
         """Within a subscript the last element of its axis"""
         self.uncounted: set[tuple[str, str]] = set()
@@ -258,6 +260,7 @@ _MISMATCH = {
     "start": "a start has another unit than its state",
     "range": "a range has another unit than its name",
     "distribution": "a distribution has another unit than what is drawn",
+    "observation": "a distribution has another unit than what is observed",
     "argument": "an argument has another unit than declared",
     "list": "the items of a list have different units",
     "time": "this must be a time",

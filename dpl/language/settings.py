@@ -12,6 +12,7 @@ from dpl.language.constants import BadConstant, NotConstant, constant, is_infini
 from dpl.language.diagnostics import Label, did_you_mean
 from dpl.language.infer import Inference
 from dpl.language.model import (
+    DataUse,
     MethodUse,
     RunSettings,
     Scope,
@@ -29,6 +30,10 @@ MOST_TICKS = 10**8
 def read_run(system: System, inference: Inference) -> None:
     """The run of a scenario: how long, from when, by which method."""
     statement = system.run_item
+    timed = [use for use in system.data if use.time is not None]
+    if timed and (statement is None or not (statement.duration or statement.until or statement.within)):
+        _run_of_data(system, inference, timed)
+        return
     if statement is None:
         system.time = Unit(inference.time, Fraction(1), "" if inference.pure else "s")
         return
@@ -39,7 +44,7 @@ def read_run(system: System, inference: Inference) -> None:
     duration = reader.time(longest, "the duration of a run")
     start = reader.time(statement.start, "the start of a run") if statement.start else Fraction(0)
     method = reader.method(statement.using, SOLVERS, "solver") if statement.using else None
-    unit = unit_of(longest) or Unit(inference.time, Fraction(1), "" if inference.pure else "s")
+    unit = _clock(timed) or unit_of(longest) or Unit(inference.time, Fraction(1), "" if inference.pure else "s")
     system.time = unit
     if duration is None or start is None:
         return
@@ -47,9 +52,58 @@ def read_run(system: System, inference: Inference) -> None:
         inference.report("not-positive", "a run lasts longer than 0", longest.span, "is not above 0")
         return
     system.run = RunSettings(start, duration, unit, method, statement.span, statement.until is not None)
-    _step_fits(system, inference, statement)
-    _ticks_fit(system, inference)
-    _instants_fit(system.run, inference)
+    _fits(system, inference)
+
+
+def _fits(system: System, inference: Inference) -> None:
+    if system.run is not None:
+        _step_fits(system, inference, system.run_item)
+        _ticks_fit(system, inference)
+        _instants_fit(system.run, inference)
+
+
+def _clock(timed: list[DataUse]) -> Unit | None:
+    """The unit of the time of data."""
+    column = timed[0].scope.names.get(timed[0].time or "") if timed else None
+    return column.unit if isinstance(column, Variable) else None
+
+
+def _run_of_data(system: System, inference: Inference, timed: list[DataUse]) -> None:
+    """A run that ends with its data."""
+    statement, reader, first = system.run_item, Reader(inference, system.root), timed[0]
+    unit = system.time = _clock(timed) or Unit()
+    said = statement.start if statement else None
+    start = reader.time(said, "the start of a run") if said else Fraction(0)
+    method = reader.method(statement.using, SOLVERS, "solver") if statement and statement.using else None
+    column = first.scope.names[first.time or ""]
+    assert isinstance(column, Variable)
+    span = statement.span if statement else column.span
+    made = next((use for use in timed if isinstance(use.item, syntax.Task)), None)
+    if made is not None:
+        message = f"how long `{made.name}` goes on is known only once it is recorded"
+        inference.report("no-duration", message, span, "has no duration", help="write `run for 10 [s]`")
+        return
+    times = [time for use in timed for time in use.columns.get(use.time or "", ())]
+    if any(use.broken for use in timed) or not times or start is None:
+        return
+    low, high = (Fraction(end) for end in (min(times), max(times)))
+    if said is None and low != 0:
+        begin = _in_unit(low, unit)
+        zero = f"`run from {_in_unit(Fraction(0), unit)}` or " if low > 0 else ""
+        message = f"the times of `{first.name}` begin at {begin}: when does the run?"
+        place = "begins" if statement else "the time of the data"
+        inference.report("no-start", message, span, place, help=f"write {zero}`run from {begin}`")
+        return
+    if high <= start:
+        message = f"the data end at {_in_unit(high, unit)}, before the run begins"
+        inference.report("not-positive", message, said.span if said else span, "the run has no length")
+        return
+    system.run = RunSettings(start, high - start, unit, method, span)
+    _fits(system, inference)
+
+
+def _in_unit(time: Fraction, unit: Unit) -> str:
+    return f"{float(time) / float(unit.scale):.10g}" + (f" [{unit.text}]" if unit.text else "")
 
 
 def _longest(system: System, inference: Inference, statement: syntax.Run) -> syntax.Expr | None:
@@ -116,10 +170,12 @@ def _instants_fit(run: RunSettings, inference: Inference) -> None:
             )
 
 
-def _step_fits(system: System, inference: Inference, statement: syntax.Run) -> None:
+def _step_fits(system: System, inference: Inference, statement: syntax.Run | None) -> None:
     """A prescribed solver step must divide every period, and not be longer than the run."""
     method = system.run.method if system.run else None
-    if system.run is None or method is None or "step" not in method.arguments or statement.using is None:
+    if system.run is None or method is None or "step" not in method.arguments:
+        return
+    if statement is None or statement.using is None:
         return
     step = Fraction(method.arguments["step"]).limit_denominator(10**12)
     if step > system.run.duration:

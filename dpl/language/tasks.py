@@ -443,7 +443,7 @@ class _TaskReader:
     def plotted(self, expr: syntax.Expr) -> Iterator[str]:
         """The observed quantities that a name stands for: itself, several results, or all that a part is seen by."""
         report = self.inference.report
-        if self.system.run_item is None:
+        if not self.system.runs:
             report(
                 "no-run",
                 f"nothing changes with time in scenario `{self.system.name}`: there is nothing to draw",

@@ -100,7 +100,7 @@ class Windows:
 
     def duration(self) -> Fraction | None:
         length = self.clause.length
-        if self.system.run_item is None:
+        if not self.system.runs:
             self.inference.report(
                 "no-run",
                 f"scenario `{self.system.name}` does not run, so that there is nothing to take windows of",
