@@ -26,7 +26,7 @@ from dpl.language.builtins import (
     MethodRow,
     TimeReduction,
 )
-from dpl.language.tasks import CLAUSES
+from dpl.language.clauses import CLAUSES
 from dpl.language.units import _PLAIN, _PREFIXED, _PREFIXES
 from dpl.tasks import optimisers as first_order
 

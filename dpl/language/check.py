@@ -5,6 +5,9 @@ Works on the AST alone, so that `dpl check` needs no algebra. What passes here i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from dpl.language import syntax
 from dpl.language.balance import Structure, check_balance
 from dpl.language.builtins import DISTRIBUTIONS
@@ -204,13 +207,53 @@ def no_run(measure: Measure) -> Diagnostic:
     return Diagnostic("no-run", message, label, help="say how long: `run for 10 [s]`")
 
 
-def check_task(task: TaskUse, earlier: list[TaskUse], problems: list[Diagnostic]) -> None:
-    """The objective depends on what varies, by a path with a derivative; params that must be given are."""
-    system, objective = task.system, task.objective
-    if system is None:
+def check_task(task: TaskUse, tasks: Sequence[TaskUse], problems: list[Diagnostic]) -> None:
+    """What is wanted depends on what varies, by a path with a derivative; params that must be given are.
+
+    `tasks` are all of the file.
+    """
+    if task.system is None:
         return
-    found = [q.path for t in earlier if t.item.name in task.needs for q in (*t.vary, *t.anneal)]
-    given = {*found, *(path for path, _ in task.settings), *(q.path for q in (*task.vary, *task.anneal))}
+    _values_given(task, tasks, problems)
+    wanted = _wanted(task)
+    if wanted is None or not task.vary:
+        return
+    touched = _reached(task.system, wanted.sources, {q.path for q in task.vary})
+    if not any(q.path in touched for q in task.vary):
+        problems.append(
+            Diagnostic(
+                "does-not-depend",
+                f"{wanted.text} does not depend on anything that `{task.item.name}` varies",
+                Label(wanted.span, "would not change"),
+                related=tuple(Label(q.span, f"`{q.path}` varies") for q in task.vary[:3]),
+                help=wanted.help,
+            )
+        )
+        return
+    for quantity in task.vary:
+        blocked = touched.get(quantity.path)
+        if blocked is not None:
+            problems.append(
+                Diagnostic(
+                    "no-gradient",
+                    f"{wanted.text} reaches `{quantity.path}` only through operations whose derivative is zero",
+                    Label(wanted.span, "gives no gradient"),
+                    related=(Label(blocked, "its derivative is zero"), Label(quantity.span, "varied here")),
+                    help="say what derivative to use: `straight_through(sign(z))`, `surrogate(exact, smooth)` "
+                    "or `smooth(e, width)`",
+                    severity="warning",
+                )
+            )
+
+
+def _values_given(task: TaskUse, tasks: Sequence[TaskUse], problems: list[Diagnostic]) -> None:
+    """Every param has a value: its own, or one that this task or one before it finds or sets."""
+    system = task.system
+    assert system is not None
+    before = {*task.needs, *task.repeat}
+    before |= {name for t in tasks if t.item.name in before for name in t.repeat}
+    finders = [task, *(t for t in tasks if t.item.name in before)]
+    given = {q.path for t in finders for q in (*t.vary, *t.anneal)} | {path for path, _ in task.settings}
     for variable in system.variables:
         if variable.kind == "param" and variable.value is None and variable.path not in given:
             problems.append(
@@ -222,39 +265,33 @@ def check_task(task: TaskUse, earlier: list[TaskUse], problems: list[Diagnostic]
                     help=f"set it where its part is made, give it a default, or `vary {variable.path}`",
                 )
             )
-    if objective is None or not task.vary:
-        return
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a task makes as small or as likely as it can: `text` says it in words, `sources` are read for it."""
+
+    text: str
+    span: Span
+    sources: list[Scoped]
+    help: str
+
+
+def _wanted(task: TaskUse) -> _Wanted | None:
+    system, objective = task.system, task.objective
+    assert system is not None
+    if task.item.kind == "fit":
+        observed = [o for o in system.observations if o.data is not None]
+        sources = [a for o in observed for a in (*o.arguments, o.below, o.above) if a is not None]
+        way_out = "check the wiring of the scenario: what varies must reach the right side of an `observe`"
+        return _Wanted("what is observed", observed[0].span, sources, way_out) if observed else None
+    if objective is None:
+        return None
     wanted = [objective.goal.value, *(o for c in task.constraints for o in c.operands)]
-    measures = [m for m in system.measures if any(_names(e, m) for e in wanted)]
-    if not measures:
-        return
-    touched = _reached(system, measures, {q.path for q in task.vary})
+    sources = [Scoped(m.item.value, m.scope) for m in system.measures if any(_names(e, m) for e in wanted)]
     goal = objective.goal.value.span
-    if not any(q.path in touched for q in task.vary):
-        problems.append(
-            Diagnostic(
-                "does-not-depend",
-                f"`{goal.text}` does not depend on anything that `{task.item.name}` varies",
-                Label(goal, "would not change"),
-                related=tuple(Label(q.span, f"`{q.path}` varies") for q in task.vary[:3]),
-                help="check the wiring of the scenario: what varies must reach the loss",
-            )
-        )
-        return
-    for quantity in task.vary:
-        blocked = touched.get(quantity.path)
-        if blocked is not None:
-            problems.append(
-                Diagnostic(
-                    "no-gradient",
-                    f"`{goal.text}` reaches `{quantity.path}` only through operations whose derivative is zero",
-                    Label(goal, "gives no gradient"),
-                    related=(Label(blocked, "its derivative is zero"), Label(quantity.span, "varied here")),
-                    help="say what derivative to use: `straight_through(sign(z))`, `surrogate(exact, smooth)` "
-                    "or `smooth(e, width)`",
-                    severity="warning",
-                )
-            )
+    way_out = "check the wiring of the scenario: what varies must reach the loss"
+    return _Wanted(f"`{goal.text}`", goal, sources, way_out) if sources else None
 
 
 def _names(expr: syntax.Expr, measure: Measure) -> bool:
@@ -290,8 +327,8 @@ def _behind(system: System, given: set[Variable]) -> dict[object, list[Scoped]]:
     return found
 
 
-def _reached(system: System, measures: list[Measure], varied: set[str]) -> dict[str, Span | None]:
-    """The paths that the measures depend on; where they do so without a derivative, the first text that takes it.
+def _reached(system: System, sources: list[Scoped], varied: set[str]) -> dict[str, Span | None]:
+    """The paths that these expressions depend on; where they do so without a derivative, the first text that takes it.
 
     What lies behind a `let` that is `varied`, and so freed from its equation, is not reached through it.
     """
@@ -299,7 +336,7 @@ def _reached(system: System, measures: list[Measure], varied: set[str]) -> dict[
     given = {v for v in freed.values() if varied.issuperset(freed_paths(v))}
     behind = _behind(system, given)
     reached: dict[object, Span | None] = {}
-    waiting: list[tuple[object, Span | None]] = [(m, None) for m in measures]
+    waiting: list[tuple[object, Span | None]] = [(r.what, r.flat) for source in sources for r in reads(source)]
     while waiting:
         node, blocked = waiting.pop()
         if node in reached and (reached[node] is None or blocked is not None):

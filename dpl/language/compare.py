@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dpl.language import syntax
+from dpl.language.clauses import read_count
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
 from dpl.language.model import TaskUse
 
@@ -23,9 +24,10 @@ def read_compare(
         problems.append(Diagnostic("misplaced-clause", "`compare` sets nothing by itself", place, help=help_text))
     if len(tasks) < len(on.names):
         return None
-    counts = {c.word: int(c.value) for c in item.clauses if isinstance(c, syntax.Count) and _whole(c, problems)}
+    said = {c.word: read_count(c, problems) for c in item.clauses if isinstance(c, syntax.Count)}
+    counts = {word: count for word, count in said.items() if count is not None}
     show = next((c for c in item.clauses if isinstance(c, syntax.Show)), None)
-    return TaskUse(item, None, counts=counts, of=on.names, show=_shown(show, tasks, problems), needs=on.names)
+    return TaskUse(item, None, counts=counts, of=on.names, show=_shown(show, tasks, problems))
 
 
 def _task(name: str, on: syntax.On, earlier: list[TaskUse], problems: list[Diagnostic]) -> TaskUse | None:
@@ -50,15 +52,6 @@ def _task(name: str, on: syntax.On, earlier: list[TaskUse], problems: list[Diagn
         )
         return None
     return found
-
-
-def _whole(clause: syntax.Count, problems: list[Diagnostic]) -> bool:
-    least = 0 if clause.word == "seed" else 1
-    if clause.modifier is None and clause.value.denominator == 1 and least <= clause.value <= 10**9:
-        return True
-    message = f"`{clause.word}` is a whole number from {least}"
-    problems.append(Diagnostic("bad-count", message, Label(clause.span, "says something else")))
-    return False
 
 
 def _shown(show: syntax.Show | None, tasks: list[TaskUse], problems: list[Diagnostic]) -> tuple[str, ...]:

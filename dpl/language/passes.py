@@ -12,12 +12,12 @@ from dpl.language.data import Datasets
 from dpl.language.diagnostics import CompileError, Diagnostic
 from dpl.language.elaborate import elaborate
 from dpl.language.infer import Inference
-from dpl.language.model import CheckedModel, TaskUse
+from dpl.language.model import CheckedModel
 from dpl.language.parser import parse, read
 from dpl.language.resolve import Namespace, resolve
 from dpl.language.scenarios import Problems, Scenarios, errors, nodes
 from dpl.language.source import Source, Span
-from dpl.language.tasks import read_task
+from dpl.language.tasks import read_tasks
 
 
 def check_source(source: Source) -> CheckedModel:
@@ -33,20 +33,15 @@ def check_source(source: Source) -> CheckedModel:
         if isinstance(item, syntax.Model | syntax.Scenario):
             scenarios.make(item)
     data = scenarios.data()
-    tasks: list[TaskUse] = []
-    for item in file.items:
-        if isinstance(item, syntax.Task):
-            task = read_task(item, scenarios.systems, scenarios.inferences, tasks, problems)
-            if task is not None:
-                tasks.append(task)
+    tasks = read_tasks(file.items, scenarios.inferences, problems)
     if not errors(problems):
-        for i, task in enumerate(tasks):
-            check_task(task, tasks[:i], problems)
+        for task in tasks:
+            check_task(task, tasks, problems)
     if errors(problems):
         raise CompileError(_once(problems))
     sources = (*(f.source for f in space.files()), *datasets.sources.values())
     warnings = tuple(_once(problems))
-    return CheckedModel(file, scenarios.systems, scenarios.models, tuple(tasks), warnings, sources, data)
+    return CheckedModel(file, scenarios.systems, scenarios.models, tasks, warnings, sources, data)
 
 
 def _file_level(space: Namespace, datasets: Datasets, problems: list[Diagnostic]) -> None:

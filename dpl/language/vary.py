@@ -1,13 +1,14 @@
-"""What a task varies: params, networks, givens, all of a part, and `let`s that it frees from their equations."""
+"""What a task varies: params, networks, givens, starts, all of a part, and `let`s freed from their equations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dpl.language import syntax
 from dpl.language.change import causes, chain
-from dpl.language.constants import literal
+from dpl.language.constants import BadConstant, NotConstant, constant, literal
+from dpl.language.depend import reads
 from dpl.language.diagnostics import Label, did_you_mean, with_article
 from dpl.language.infer import Inference
 from dpl.language.model import (
@@ -49,7 +50,7 @@ def ends_of(quantity: Variable | FreeLet) -> Ends | None:
     if isinstance(domain, syntax.Range):
         high = bound_of(variable, domain.high, domain) if domain.high else None
         return Ends(_finite(bound_of(variable, domain.low, domain)), _finite(high), domain.span)
-    if variable.kind in ("param", "given") or variable.value is None:
+    if variable.kind in ("param", "given", "state") or variable.value is None:
         return None
     return _ends_of_value(variable.value)
 
@@ -100,6 +101,17 @@ def _port_ends(use: NetworkUse, port: PortType) -> Ends:
 
 def _finite(end: float | None) -> float | None:
     return None if end is None or abs(end) == float("inf") else end
+
+
+def _is_number(value: Scoped) -> bool:
+    """Whether the value is a constant, or a list of constants."""
+    if isinstance(value.expr, syntax.List):
+        return all(_is_number(Scoped(item, value.scope)) for item in value.expr.items)
+    try:
+        constant(value)
+    except (NotConstant, BadConstant):
+        return False
+    return True
 
 
 def find(path: tuple[str, ...], span: Span, inference: Inference) -> object:
@@ -177,6 +189,9 @@ class Vary:
             return
         found = find(item.path, item.span, self.inference)
         variable = found.variable if isinstance(found, FreeLet) else found
+        if isinstance(variable, Variable) and (variable.kind == "column" or variable.row is not None):
+            self.of_data(variable, item)
+            return
         if isinstance(variable, Variable) and variable not in self.system.variables:
             self.unused(f"nothing in scenario `{self.system.name}` reads `{variable.path}`", item)
             return
@@ -191,10 +206,13 @@ class Vary:
                 yield from self.freed(found, item)
             case Variable(kind="param" | "given"):
                 yield self.narrowed(found, item)
+            case Variable(kind="state") if self.kind == "fit":
+                yield from self.start(found, item)
             case Variable():
+                words = "starts, lets and networks" if self.kind == "fit" else "lets and networks"
                 self.inference.report(
                     "not-variable",
-                    f"`{found.path}` is {with_article(found.kind)}: only params, givens, lets and networks vary",
+                    f"`{found.path}` is {with_article(found.kind)}: only params, givens, {words} vary",
                     item.span,
                     "named here",
                     related=(Label(found.span, "declared here"),),
@@ -314,6 +332,46 @@ class Vary:
         )
         return True
 
+    # ------------------------------------------------------------ starts, and what data say
+
+    def start(self, found: Variable, item: syntax.Varied) -> Iterator[VariedQuantity]:
+        """The start of a state: a number of the text, within the state's own range."""
+        value = found.value
+        if value is not None and _is_number(value):
+            narrowed, own = self.narrowed(found, item), ends_of(found)
+            low, high = (own.low, own.high) if own else (None, None)
+            yield replace(
+                narrowed,
+                low=low if narrowed.low is None else narrowed.low,
+                high=high if narrowed.high is None else narrowed.high,
+            )
+            return
+        place, way_out = found.span, f"give it a number to start at, `state {found.declaration.name} = …`"
+        said = "has no start of its own"
+        if value is not None:
+            behind = [r.what.path for r in reads(value) if isinstance(r.what, Variable)]
+            place, said = value.span, f"starts at `{value.span.text}`, which is computed"
+            way_out = f"vary what that is made of: {', '.join(dict.fromkeys(behind))}" if behind else way_out
+        self.inference.report(
+            "not-variable",
+            f"`{found.path}` {said}: only a start that is a number varies",
+            item.span,
+            "named here",
+            related=(Label(place, "starts here" if value is not None else "declared here"),),
+            help=way_out,
+        )
+
+    def of_data(self, found: Variable, item: syntax.Varied) -> None:
+        column = found.row or found
+        self.inference.report(
+            "not-variable",
+            f"`{found.path}` is what the data say, and does not vary",
+            item.span,
+            "named here",
+            related=(Label(column.span, "declared here"),),
+            help="vary a param, and let it act on what the data say",
+        )
+
     # ------------------------------------------------------------ ranges
 
     def narrowed(self, quantity: Variable | FreeLet, item: syntax.Varied) -> VariedQuantity:
@@ -355,7 +413,7 @@ class Vary:
 
 _WAYS_OUT = {
     "const": "declare it `param`",
-    "state": "vary the param or given from which it starts",
+    "state": "vary the param or given from which it starts; `fit` finds starts, too",
     "input": "name what it is wired to, `let {name} = …`, and vary that",
     "output": "give what it equals a name, `let … = …`, and vary that",
 }

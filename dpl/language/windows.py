@@ -33,6 +33,8 @@ class Windows:
     inference: Inference
     sound: bool
     clause: syntax.TrainingWindow
+    called: syntax.Expr
+    """The value at a window's end: what stands after `with value`"""
 
     @property
     def system(self) -> System:
@@ -51,7 +53,7 @@ class Windows:
             self.value(critic, reduced[0] if reduced else None)
         if len(self.inference.problems) > before or not (reduced and duration and critic):
             return None
-        value = self.clause.value
+        value = self.called
         assert isinstance(value, syntax.Call)
         names = [p.name for p in critic.inputs]
         given = {a.name or names[i]: a.value for i, a in enumerate(value.arguments)}
@@ -175,7 +177,7 @@ class Windows:
 
     def critic(self) -> NetworkUse | None:
         """The network that is called, if it may be the critic."""
-        value, root = self.clause.value, self.system.root
+        value, root = self.called, self.system.root
         critic, report = critic_of(self.clause, root), self.inference.report
         if critic is None or not isinstance(value, syntax.Call):
             name = value.function if isinstance(value, syntax.Call) else value
@@ -208,7 +210,7 @@ class Windows:
 
     def value(self, critic: NetworkUse, measure: Measure | None) -> None:
         """The call: its arguments are states, its result is like what is minimised."""
-        value, before = self.clause.value, len(self.inference.problems)
+        value, before = self.called, len(self.inference.problems)
         used = set(self.inference.used)
         found = self.inference.infer(value, self.system.root)
         self.inference.used = used
