@@ -11,7 +11,7 @@ from dpl.language.builtins import FUNCTIONS, RUN_REDUCTIONS, TIME_REDUCTIONS, Bu
 from dpl.language.constants import BadConstant, NotConstant, constant, whole
 from dpl.language.diagnostics import Label, did_you_mean
 from dpl.language.indices import indices_in
-from dpl.language.model import Bound, Event, FunctionUse, NetworkUse, Scope, Scoped, named
+from dpl.language.model import Bound, Event, FunctionUse, NetworkUse, Scope, Scoped, TableUse, named
 from dpl.language.rules import Rules, Type, derivative_help, has_measure, shape_text
 from dpl.language.units import PURE, Dimension
 
@@ -32,6 +32,8 @@ class Calls(Rules):
         match found:
             case NetworkUse():
                 return self.network_call(expr, found, scope)
+            case TableUse():
+                return self.table_call(expr, found, scope)
             case FunctionUse():
                 return self.function_call(expr, found, scope)
             case None:
@@ -52,7 +54,7 @@ class Calls(Rules):
         if scope.is_broken(name):
             return self.open()
         known = [*FUNCTIONS, *TIME_REDUCTIONS, *(RUN_REDUCTIONS if self.over_runs else ())]
-        known += [n for n in scope.known() if isinstance(scope.find(n), NetworkUse | FunctionUse)]
+        known += [n for n in scope.known() if isinstance(scope.find(n), NetworkUse | TableUse | FunctionUse)]
         help_text = derivative_help(name) or did_you_mean(name, known)
         if name in RUN_REDUCTIONS:
             help_text = f"`{name}` reduces over runs and belongs in a task"
@@ -79,6 +81,19 @@ class Calls(Rules):
         if len(use.outputs) == 1:
             return Type(use.outputs[0].dimension, use.outputs[0].shape)
         return Type(record=use)
+
+    def table_call(self, expr: syntax.Call, use: TableUse, scope: Scope) -> Type:
+        """Of an array, the value at each element."""
+        self.used.add(use)
+        ports = [port.name for port in use.item.inputs]
+        given = self.arranged(expr.arguments, ports, expr.span, use.item.name, 0)
+        types = [self.infer(value, scope) for value in given.values()]
+        if len(ports) != 1 or not given:
+            return self.open()
+        (value,), (found,) = given.values(), types
+        self.number_only(found, value)
+        self.same(use.input.dimension, found.dimension, value.span, use.item.inputs[0].span, "argument")
+        return Type(use.output.dimension, found.shape)
 
     def function_call(self, expr: syntax.Call, use: FunctionUse, scope: Scope) -> Type:
         item = use.item

@@ -13,7 +13,7 @@ from dpl.language import syntax
 from dpl.language.builtins import FUNCTIONS, TIME_REDUCTIONS
 from dpl.language.calls import function_scope
 from dpl.language.indices import index_scope, located
-from dpl.language.model import Bound, Event, FunctionUse, Measure, NetworkUse, Scope, Scoped, Variable
+from dpl.language.model import Bound, Event, FunctionUse, Measure, NetworkUse, Scope, Scoped, TableUse, Variable
 from dpl.language.source import Span
 
 
@@ -98,6 +98,8 @@ def _call(
         return
     if isinstance(found, NetworkUse):
         yield Read(found, order, flat, reduced)
+    elif isinstance(found, TableUse):
+        flat = flat or (span if found.item.using == "previous" else None)
     elif found is None and name in TIME_REDUCTIONS:
         flat, reduced = flat or (span if TIME_REDUCTIONS[name].smoothness == "flat" else None), True
     elif found is None and name == "straight_through" and isinstance(values[0], syntax.Call):

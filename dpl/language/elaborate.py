@@ -31,6 +31,7 @@ from dpl.language.model import (
     Scope,
     Scoped,
     System,
+    TableUse,
     Variable,
     target_of,
 )
@@ -121,7 +122,7 @@ class _Elaborator(Gathering):
                 case syntax.Model() | syntax.Scenario() | syntax.Task():
                     scope.names[name] = item
                 case syntax.Table():
-                    self.problems.append(unsupported("a `table` is", item.name_span))
+                    scope.names[name] = TableUse(name, item, scope)
                 case syntax.Data():
                     scope.names[name] = self.datasets.use(item).scope
                 case syntax.Import():
@@ -152,6 +153,10 @@ class _Elaborator(Gathering):
                     use = NetworkUse(scope.join(statement.name), statement, scope)
                     self.bind(scope, statement.name, statement.name_span, use)
                     self.system.networks.append(use)
+                case syntax.Table():
+                    use = TableUse(scope.join(statement.name), statement, scope)
+                    self.bind(scope, statement.name, statement.name_span, use)
+                    self.system.tables.append(use)
                 case syntax.Function():
                     self.bind(scope, statement.name, statement.name_span, FunctionUse(statement, scope))
                 case syntax.Measure():
@@ -297,8 +302,6 @@ class _Elaborator(Gathering):
                     self.next(scope, target, value, statement, during)
             case syntax.Run():
                 self.run(scope, statement)
-            case syntax.Table():
-                self.problems.append(unsupported("a `table` is", statement.name_span))
             case syntax.Applied():
                 self.applied(statement, scope, during)
             case syntax.Observe():
@@ -312,6 +315,7 @@ class _Elaborator(Gathering):
                 | syntax.Function()
                 | syntax.Network()
                 | syntax.GivenRow()
+                | syntax.Table()
                 | syntax.Part()
                 | syntax.Measure()
                 | syntax.Mode()
@@ -487,7 +491,7 @@ def _span_of(binding: object) -> Span:
     match binding:
         case Variable():
             return binding.span
-        case NetworkUse() | FunctionUse() | Measure():
+        case NetworkUse() | TableUse() | FunctionUse() | Measure():
             return binding.item.name_span
         case Event():
             return (isinstance(binding.item, syntax.When) and binding.item.name_span) or binding.span

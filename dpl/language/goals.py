@@ -17,6 +17,7 @@ from dpl.language.model import (
     Objective,
     Scope,
     System,
+    TableUse,
     Variable,
     named,
     si_unit,
@@ -137,7 +138,7 @@ class Goals:
 
     # ------------------------------------------------------------ what is no loss or metric
 
-    def strangers(self, expr: syntax.Expr) -> Iterator[tuple[syntax.Expr, Variable | NetworkUse | str]]:
+    def strangers(self, expr: syntax.Expr) -> Iterator[tuple[syntax.Expr, Variable | NetworkUse | TableUse | str]]:
         """What the expression names of the scenario that is neither a loss or metric nor a constant."""
         root = self.inference.system.root
         match expr:
@@ -157,7 +158,7 @@ class Goals:
                 return  # says itself what is wrong
             case syntax.Call(function, arguments):
                 found = named(function, root)
-                if isinstance(found, NetworkUse):
+                if isinstance(found, NetworkUse | TableUse):
                     yield expr, found
                 for argument in arguments:
                     yield from self.strangers(argument.value)
@@ -169,12 +170,14 @@ class Goals:
         """Whether a task may read it as it is: a const of the file."""
         return variable.kind == "const" and self.scope.find(variable.declaration.name) is variable
 
-    def stranger(self, place: syntax.Expr, what: Variable | NetworkUse | str, word: str) -> None:
+    def stranger(self, place: syntax.Expr, what: Variable | NetworkUse | TableUse | str, word: str) -> None:
         text = place.span.text
         if isinstance(what, Variable):
             kind, moves = with_article(what.kind), self.sound and what in varying(self.inference.system)
         else:
-            kind, moves = "a call of a network" if isinstance(what, NetworkUse) else "neither", False
+            kind, moves = "neither", False
+            if not isinstance(what, str):
+                kind = f"a call of a {'network' if isinstance(what, NetworkUse) else 'table'}"
         takes = "takes" if word in ("minimize", "maximize") else "compares"
         self.inference.report(
             "not-a-measure",

@@ -16,6 +16,7 @@ from dpl.language.depend import Read, reads
 from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
 from dpl.language.distributions import Distributions
 from dpl.language.indices import own_shape, read_shape, shared
+from dpl.language.lookup import Lookups
 from dpl.language.model import (
     Bound,
     Equation,
@@ -27,6 +28,7 @@ from dpl.language.model import (
     Scope,
     Scoped,
     System,
+    TableUse,
     Variable,
 )
 from dpl.language.rules import Type, shape_text
@@ -35,7 +37,7 @@ from dpl.language.units import PURE, Dimension, read_unit
 
 
 @dataclass
-class Inference(Distributions):
+class Inference(Distributions, Lookups):
     """The walk over one system."""
 
     by_mode: dict[Variable, list[Equation]] = field(default_factory=dict[Variable, "list[Equation]"])
@@ -52,6 +54,8 @@ class Inference(Distributions):
             variable.dimension = variable.unit.dimension if variable.unit else self.unifier.fresh()
         for use in (*system.networks, *_file_networks(system)):
             self.network(use)
+        for use in (*system.tables, *_file_tables(system)):
+            self.table(use)
         for variable in system.variables:
             self.declaration(variable)
         for equation in system.equations:
@@ -159,6 +163,7 @@ class Inference(Distributions):
         system.variables += [v for v in file_level if v in self.used]
         system.networks += [n for n in _file_networks(system) if n in self.used]
         system.variables = [v for v in system.variables if v.row is None or v in self.used]
+        system.tables = [t for t in (*system.tables, *_file_tables(system)) if t in self.used]
         unused = {v for v in file_level if v not in self.used}
         system.equations = [e for e in system.equations if e.target not in unused]
 
@@ -427,6 +432,10 @@ def _file_variables(system: System) -> list[Variable]:
 
 def _file_networks(system: System) -> list[NetworkUse]:
     return [b for b in _file_bindings(system) if isinstance(b, NetworkUse) and b not in system.networks]
+
+
+def _file_tables(system: System) -> list[TableUse]:
+    return [b for b in _file_bindings(system) if isinstance(b, TableUse)]
 
 
 def _file_bindings(system: System) -> list[object]:

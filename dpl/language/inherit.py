@@ -74,6 +74,7 @@ def _keys(statement: syntax.Statement) -> set[str]:
             syntax.Declaration()
             | syntax.Function()
             | syntax.Network()
+            | syntax.Table()
             | syntax.Part()
             | syntax.Measure()
             | syntax.GivenRow()

@@ -249,8 +249,8 @@ class TableUse:
     path: str
     item: syntax.Table
     scope: Scope
-    input: PortType
-    output: PortType
+    input: PortType = PortType("", PURE)
+    output: PortType = PortType("", PURE)
     knots: tuple[float, ...] = ()
     values: tuple[float, ...] = ()
     using: str = "linear"

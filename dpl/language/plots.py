@@ -13,7 +13,7 @@ from dpl.language.model import Scope, Variable, named
 def plotted(expr: syntax.Expr, inference: Inference) -> Iterator[str]:
     """The observed quantities that a name stands for: itself, several results, or all that a part is seen by."""
     system, report = inference.system, inference.report
-    if system.run_item is None and not any(o.timed for o in system.observations):
+    if not system.runs:
         report(
             "no-run",
             f"nothing changes with time in scenario `{system.name}`: there is nothing to draw",

@@ -60,6 +60,6 @@ def _way_to_a_sensor(system: System) -> str:
         return "write in the scenario `observe seen ~ normal(…, 0.1)`: a name of its own, and how it scatters"
     unit = state.display.text
     typed, spread = (f": {unit}", f"0.1 [{unit}]") if unit else ("", "0.1")
-    value = f"final({state.path})" if system.run_item else state.path
+    value = f"final({state.path})" if system.runs else state.path
     sensor = f"observe seen{typed} ~ normal({value}, {spread})"
     return f"write in the scenario `{sensor}`: a name of its own, and how it scatters"

@@ -263,6 +263,7 @@ _MISMATCH = {
     "observation": "a distribution has another unit than what is observed",
     "argument": "an argument has another unit than declared",
     "list": "the items of a list have different units",
+    "point": "a point of a table has another unit than what it stands for",
     "time": "this must be a time",
     "assignment": "a state is assigned a quantity of another unit",
     "applied": "a generalised force is energy over its coordinate",

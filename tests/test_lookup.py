@@ -1,0 +1,92 @@
+"""Tables: what is read of them, and what they are to the equations that call them."""
+
+import pytest
+
+from dpl import language
+from dpl.language.diagnostics import CompileError
+from dpl.language.source import Source
+
+
+def checked(text):
+    return language.load_text(Source("test.dpl", text))
+
+
+def table(text, scenario="S"):
+    (found,) = checked(text).systems[scenario].tables
+    return found
+
+
+def codes(text):
+    with pytest.raises(CompileError) as error:
+        checked(text)
+    return [d.code for d in error.value.diagnostics]
+
+
+USED = "\nscenario S { param x: km = 1; metric y: kW = drive(x) }"
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        "{ 1: 2, 3: -4 }",
+        "{ 1 [km]: 2 [kW], 3: -4 }",
+        "{ 1_000 [m]: 2, 3_000 [m]: -4_000 [W] }",
+        "{ 1: 4/2*1 [kW], 2 [km] + 1 [km]: -4 }",
+    ],
+)
+def test_points_are_in_the_units_of_the_ports_or_their_own(points):
+    found = table(f"table drive(x: km) -> power: kW {points}{USED}")
+    assert (found.knots, found.values, found.using) == ((1000.0, 3000.0), (2000.0, -4000.0), "linear")
+    assert (found.input.display.text, found.output.display.text) == ("km", "kW")
+
+
+def test_points_may_name_constants():
+    found = table("const far: km = 3\ntable drive(x: km) -> power: kW { 1: 2, far: -4 }" + USED)
+    assert found.knots == (1000.0, 3000.0)
+
+
+def test_a_scenario_has_the_tables_that_it_calls():
+    text = """
+    table a(x) -> y { 0: 1, 1: 2 }
+    table b(x) -> y { 0: 1 } using previous
+    model M { input u; output o = c(u); table c(x) -> y { 0: 1, 1: 2 } using cubic; table d(x) -> y { 0: 1, 1: 2 } }
+    scenario S { part m = M(u = a(0.5)); part n = M(u = 0.5); metric e = m.o + n.o }
+    scenario T { fn f(x) = 2*b(x); metric e = f(1) }
+    """
+    systems = checked(text).systems
+    assert {t.path: t.using for t in systems["S"].tables} == {"a": "linear", "m.c": "cubic", "n.c": "cubic"}
+    assert [t.path for t in systems["T"].tables] == ["b"]
+
+
+def test_the_unit_of_a_call_is_that_of_the_result():
+    assert codes("table drive(x: km) -> power: kW { 1: 2, 3: 4 }\nscenario S { metric y: m = drive(1 [km]) }") == [
+        "unit-mismatch"
+    ]
+
+
+def test_a_table_of_one_point_is_previous():
+    assert table("table f(x) -> y { 2: 5 } using previous\nscenario S { metric y = f(1) }").values == (5.0,)
+    assert codes("table f(x) -> y { 2: 5 }") == ["too-few-points"]
+
+
+def test_what_is_wrong_with_a_table_is_said_whether_or_not_it_is_called():
+    assert codes("model M { table f(x) -> y { 2: 5, 1: 4 } }") == ["not-ascending"]
+    assert codes("table f(x) -> y { 2: 5, 1: 4 }") == ["not-ascending"]
+
+
+def test_a_scenario_replaces_a_table_of_the_one_it_is_like():
+    text = """
+    scenario S { table f(x) -> y { 0: 1, 1: 2 }; metric e = f(0.5) }
+    scenario T like S { table f(x) -> y { 0: 5, 1: 6 } }
+    """
+    assert [table(text, name).values for name in "ST"] == [(1.0, 2.0), (5.0, 6.0)]
+
+
+@pytest.mark.parametrize(("using", "warned"), [("linear", 0), ("cubic", 0), ("previous", 1)])
+def test_a_table_of_steps_has_no_gradient(using, warned):
+    text = f"""
+    table f(x) -> y {{ 0: 1, 1: 2, 2: 5 }} using {using}
+    scenario S {{ param k = 0.5 in 0..2; metric e = f(k) }}
+    optimize o {{ on S; vary k; minimize e² }}
+    """
+    assert [w.code for w in checked(text).warnings] == ["no-gradient"] * warned
