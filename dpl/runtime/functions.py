@@ -159,6 +159,65 @@ def interpolate(x: Any, xs: Any, ys: Any) -> Array:
     return jnp.vectorize(jnp.interp, signature="(),(k),(k)->()")(x, *columns)
 
 
+def lookup(table: tuple[Any, Any], x: Any, using: str) -> Array:
+    """The value at x of a table (knots ascending [n], values [n]); beyond its ends the last value holds.
+
+    Args:
+        table: a knot that is there twice is a jump, and what holds there is the later value.
+        x: a number, or an array of numbers.
+        using: `linear` between the knots; `previous`: the value of the knot at or before x; `cubic`: through all knots
+            with a continuous slope, and never beyond the values of two neighbours (Fritsch and Butland 1984, SIAM J.
+            Sci. Stat. Comput. 5(2), 300: what is known as PCHIP).
+    """
+    x = jnp.asarray(x)
+    knots, values = (jnp.asarray(a, jnp.result_type(x, float) if x.dtype != jnp.float32 else x.dtype) for a in table)
+    count = knots.shape[0]
+    method = "compare_all" if count <= COMPARED else "scan_unrolled"
+    place = jnp.searchsorted(knots, lax.stop_gradient(x).astype(knots.dtype), side="right", method=method) - 1
+    if using == "previous" or count == 1:
+        return _entry(values, jnp.clip(place, 0, count - 1))
+    place = jnp.clip(place, 0, count - 2)
+    x = jnp.where(x < knots[0], knots[0], jnp.where(x > knots[-1], knots[-1], x))
+    left, right, low, high = (_entry(a, place + n) for a in (knots, values) for n in (0, 1))
+    width = jnp.where(right > left, right - left, 1.0)
+    share = (x - left) / width
+    if using == "linear":
+        return low + share * (high - low)
+    before, after = _slope(knots, values, place), _slope(knots, values, place + 1)
+    bend = (1 - share) * before - share * after
+    return low + share * share * (3 - 2 * share) * (high - low) + width * share * (1 - share) * bend
+
+
+COMPARED = 128
+"""Knots up to which all are compared with what is looked for, at once"""
+
+
+def _entry(values: Array, place: Array) -> Array:
+    return values.at[place].get(mode="promise_in_bounds")
+
+
+def _slope(knots: Array, values: Array, place: Array) -> Array:
+    """The slope of the cubic at a knot: 0 where the values turn, else a harmonic mean of those on both sides."""
+    last = knots.shape[0] - 1
+    if last == 1:
+        return (values[1] - values[0]) / (knots[1] - knots[0])
+    middle = jnp.clip(place, 1, last - 1)
+    (a, b, c), (u, v, w) = ([_entry(e, middle + n) for n in (-1, 0, 1)] for e in (knots, values))
+    h, k = b - a, c - b
+    d, e = (v - u) / h, (w - v) / k
+    same = d * e > 0
+    p, q = jnp.where(same, d, 1.0), jnp.where(same, e, 1.0)
+    inner = jnp.where(same, 3 * (h + k) / ((2 * k + h) / p + (k + 2 * h) / q), 0.0)
+    return jnp.where(place == 0, _end_slope(h, k, d, e), jnp.where(place == last, _end_slope(k, h, e, d), inner))
+
+
+def _end_slope(h: Array, k: Array, d: Array, e: Array) -> Array:
+    """At an end: of the parabola through three points, kept from turning."""
+    slope = ((2 * h + k) * d - h * e) / (h + k)
+    slope = jnp.where(slope * d <= 0, 0.0, slope)
+    return jnp.where((d * e <= 0) & (jnp.abs(slope) > 3 * jnp.abs(d)), 3 * d, slope)
+
+
 def choose(condition: Any, a: Any, b: Any) -> Array:
     """a where the condition holds, else b. Both are evaluated: guard the argument of what may fail."""
     return jnp.where(condition, a, b)

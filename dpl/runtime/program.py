@@ -34,13 +34,15 @@ from dpl.runtime import (
     measure,
     networks,
     noise,
+    observing,
+    rows,
     solve,
     trajectory,
     using,
 )
 from dpl.runtime import spec as declared
 from dpl.runtime.solve import ADAPTIVE, STATUS, Company, Mode
-from dpl.runtime.spec import Given, Measure, Method, Module, Network, Param, Start, Task, Unit, Values
+from dpl.runtime.spec import Data, Given, Measure, Method, Module, Network, Param, Start, Task, Unit, Values
 
 # ---------------------------------------------------------------- programs
 
@@ -62,6 +64,8 @@ class Program:
         self.dtype: str = "float64"
         """In which runs are computed: `float64`, or `float32` on request. Optimisers and results are in 64 bits."""
         self.tasks: dict[str, Task] = {task.name: task for task in module.tasks}
+        self.data: dict[str, Data] = {data.name: data for data in module.data}
+        """The measurements as they are now: `record` replaces those that it makes"""
         self.values: dict[str, Any] = {}
         self._owners: dict[str, Param | Network] = {}
         self.scenarios: dict[str, Scenario] = {s.name: Scenario(self, s) for s in module.scenarios}
@@ -95,7 +99,7 @@ class Program:
         if source == self.source or not any(f"dpl.{name}(" in source for name in ("sin", "cos", "tan")):
             return None
         other = load(source, self.name)
-        other.values, other.dtype, other.anywhere = self.values, self.dtype, None
+        other.values, other.data, other.dtype, other.anywhere = self.values, self.data, self.dtype, None
         return other
 
     def started(self) -> None:
@@ -145,7 +149,8 @@ class Scenario:
         self.program, self.spec, self.name = program, spec, spec.name
         self.keys: dict[str, str] = {d.name: program.register(spec.name, d) for d in (*spec.params, *spec.networks)}
         self._params: dict[str, Param | Network] = {d.name: d for d in (*spec.params, *spec.networks)}
-        self._givens: dict[str, Given] = {g.name: _with_nominal(g) for g in spec.givens}
+        self._declared: dict[str, Given] = {g.name: _with_nominal(g) for g in spec.givens}
+        self._said: tuple[list[Data], rows.Said, dict[str, Given]] | None = None
         self._starts: dict[str, Start] = {s.name: s for s in spec.starts}
         self._chosen: tuple[Method, str] | None = None
         self._choosing = False
@@ -153,6 +158,7 @@ class Scenario:
         """How often each function was traced; it does not grow when values change"""
         self._noise = np.asarray(noise.keys(0, np.zeros(1, int))[0]) if spec.noises else None
         self._measures = jax.jit(self._trace_measures, static_argnames=("mode", "company"))
+        self._expected = jax.jit(self._trace_expected, static_argnames=("mode", "company"))
         self._alone = compiling.jit(self._trace_alone, self.grouped, self)
         self._trajectories: dict[int | None, Callable[[Values], Any]] = {}
 
@@ -167,6 +173,25 @@ class Scenario:
     def givens(self) -> dict[str, float | None]:
         """Nominal values [declared units]; None where only the caller can say."""
         return {name: _outward(g, g.value) for name, g in self._givens.items()}
+
+    @property
+    def _givens(self) -> dict[str, Given]:
+        """The givens with their nominal values; those of data are listed."""
+        return self._declared if self.said is None or self._said is None else self._said[2]
+
+    @property
+    def said(self) -> rows.Said | None:
+        """What the data, as they are now, say to each run; None where they say nothing, or have no rows yet."""
+        spec, data = self.spec, self.program.data
+        names = dict.fromkeys([g.data for g in spec.givens if g.data] + [rows.data_of(s) for s in spec.signals])
+        used = [data[name] for name in names]
+        if not used or not all(any(c.values for c in d.columns) for d in used):
+            return None
+        if self._said is None or any(a is not b for a, b in zip(self._said[0], used, strict=True)):
+            told = rows.said(spec, data)
+            listed = {name: rows.listed(g, told) for name, g in self._declared.items() if name in told.givens}
+            self._said = used, told, self._declared | listed
+        return self._said[1]
 
     @property
     def starts(self) -> dict[str, Any]:
@@ -187,6 +212,9 @@ class Scenario:
         stored: dict[str, Any] = {name: self.program.values[key] for name, key in self.keys.items()}
         stored |= {name: None if g.value is None else np.asarray(g.value) for name, g in self._givens.items()}
         stored |= {name: np.asarray(s.value, float) for name, s in self._starts.items()}
+        stored |= {table.name: rows.table_si(table) for table in self.spec.tables}
+        stored |= {name: None for name in self.spec.signals}
+        stored |= rows.first_si(self.said) if self.said is not None else {}
         if self._noise is not None:
             stored[noise.NAME] = self._noise
         tables = (
@@ -226,10 +254,12 @@ class Scenario:
             return {}
         return using.values(self.spec.run, self.method, changes, self.events)
 
-    def draw(self, seed: int | Array, indices: Any) -> dict[str, Array]:
+    def draw(self, seed: int | Array, indices: Any) -> dict[str, Any]:
         """The givens [SI] and the noise of the runs `indices` [n]; run i does not depend on which others are drawn."""
         indices = jnp.asarray(indices)
-        givens = distributions.draws(self._givens, seed, indices)
+        givens: dict[str, Any] = distributions.draws(self._givens, seed, indices)
+        if self.said is not None and self.spec.signals:
+            givens |= rows.signals_of(self.said, indices)
         return givens | ({noise.NAME: noise.keys(seed, indices)} if self.spec.noises else {})
 
     # -- measures
@@ -292,6 +322,42 @@ class Scenario:
         reduced = measure.reduce(s, c, arguments, plan, out)
         return _finished({k: jnp.asarray(v) for k, v in s.results(reduced, c).items()}, out.status)
 
+    # -- observations
+
+    def expected_si(
+        self, values: Values, times: Mapping[str, Any], rows: Mapping[str, Any], mode: Mode = "forward"
+    ) -> tuple[dict[str, tuple[Array, ...]], Array]:
+        """The arguments of every observation's distribution [SI] in one run, and its status. Pure; tasks map it.
+
+        They are [n] where an observation is timed, else single numbers; NaN where a run failed, as in `measures_si`.
+
+        Args:
+            values: of one run: `values_si`, with its own of `observing.Cases.values`.
+            times: of each of the timed data, ascending [n]; of sensors by the name "". Others are left out.
+            rows: of each name in the scenario's `row` [n].
+            mode: which derivatives an adaptive run is to have.
+        """
+        self.method  # noqa: B018  chosen here, outside any trace
+        company, times, read = _company(jax.tree.leaves((values, times, rows))), dict(times), dict(rows)
+        if self.program.dtype == "float64":
+            given = groups.packed(_strong(values)), _strong(times), _strong(read)
+            return self._expected(*given, mode=mode, company=company)
+        given = groups.packed(_strong(_narrow(values))), _strong(_narrow(times)), _strong(_narrow(read))
+        arguments, status = self._expected(*given, mode=mode, company=company)
+        return jax.tree.map(_wide, arguments), status
+
+    def _trace_expected(
+        self, values: Values, times: Mapping[str, Array], row: Mapping[str, Array], mode: Mode, company: Company
+    ) -> tuple[dict[str, tuple[Array, ...]], Array]:
+        self.traces["expected"] += 1
+        once = [o for o in self.spec.observations if not o.timed]
+        found, status = observing.expected(self.spec, values, self.method, times, row, mode)
+        if once:
+            results, also = self._trace_measures(values, mode, company)
+            found |= {o.name: tuple(results[key] for key in o.keys) for o in once}
+            status = jnp.where(status == solve.OK, also, status)
+        return observing.finished(found, status)
+
     def _results(self, values: Values) -> tuple[dict[str, Array], Array]:
         """`measures_si` of one run that is not within a trace; by a program of its own where programs are kept."""
         return self._alone(_strong(values)) if kept.Keeping.place else self.measures_si(values)
@@ -317,7 +383,8 @@ class Scenario:
         if not self.program.source:
             raise kept.Unnamed(self.name)
         digest = hashlib.sha256(self.program.source.encode()).hexdigest()
-        return f"{digest} {self.name} {self.program.dtype} {kept.named(self.method)}"
+        told = "" if self.said is None else kept.named((dict(self.said.givens), dict(self.said.signals)))
+        return f"{digest} {self.name} {self.program.dtype} {kept.named(self.method)} {told}".rstrip()
 
     @property
     def events(self) -> bool:
@@ -639,11 +706,11 @@ class Run:
         except ImportError as error:
             raise ImportError("to_pandas needs pandas, which is not installed: pip install pandas") from error
         columns: dict[str, np.ndarray] = {}
-        for name, rows in self._rows.items():
-            if rows.ndim == 1:
-                columns[name] = rows
+        for name, series in self._rows.items():
+            if series.ndim == 1:
+                columns[name] = series
                 continue
-            for index in np.ndindex(*rows.shape[1:]):
-                columns[f"{name}[{', '.join(map(str, index))}]"] = rows[(slice(None), *index)]
+            for index in np.ndindex(*series.shape[1:]):
+                columns[f"{name}[{', '.join(map(str, index))}]"] = series[(slice(None), *index)]
         index = cast(Any, pandas).Index(self.time, name=f"time [{self.time_unit}]")
         return cast(Any, pandas).DataFrame(columns, index=index)

@@ -522,7 +522,7 @@ def tolerance(method: Method, name: str, otherwise: float, dtype: Any) -> Array:
     return jnp.where(jnp.isnan(said), jnp.asarray(otherwise, dtype), said)
 
 
-def _tolerances(p: Problem, method: Method) -> tuple[Array, Array]:
+def tolerances(p: Problem, method: Method) -> tuple[Array, Array]:
     """rtol, and atol of every entry of y [SI]: the method's own number is in each state's declared unit."""
     single = p.dtype == jnp.float32
     rtol = tolerance(method, "rtol", 1e-5 if single else 1e-8, p.dtype)
@@ -550,7 +550,7 @@ def _total_tolerances(p: Problem, totals: Tuple, rtol: Array, atol: Array) -> Tu
 def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tuple[Any, Any, Any]]:
     import diffrax
 
-    rtol, atol = _tolerances(p, method)
+    rtol, atol = tolerances(p, method)
     adjoint = diffrax.ForwardMode() if mode == "forward" else diffrax.RecursiveCheckpointAdjoint()
     greatest = int(method.arguments.get("max_steps", GREATEST_STEPS))
     # Time within the interval: its ends are then known before the run, and exact.
@@ -564,7 +564,7 @@ def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tupl
         times[-1] = length
         save = diffrax.SaveAt(t1=True) if record is None else diffrax.SaveAt(ts=jnp.asarray(times, p.dtype))
         out = diffrax.diffeqsolve(
-            term, _solver(p, method, t, y, s), jnp.asarray(0, p.dtype), jnp.asarray(length, p.dtype), None, y, (t, s),
+            term, solver_of(p, method, t, y, s), jnp.asarray(0, p.dtype), jnp.asarray(length, p.dtype), None, y, (t, s),
             saveat=save, stepsize_controller=controller, adjoint=adjoint, max_steps=greatest, throw=False,
         )  # fmt: skip
         ys = out.ys
@@ -573,12 +573,12 @@ def _adaptive_span(p: Problem, method: Method, mode: Mode) -> Callable[..., tupl
         if record is not None:
             ts = t + jnp.asarray(times[:-1], p.dtype)
             series = jax.vmap(lambda t, y: record(p.point(t, y, s)))(ts, tuple(a[:-1] for a in ys))
-        return tuple(a[-1] for a in ys), _status(out.result), series
+        return tuple(a[-1] for a in ys), status_of(out.result), series
 
     return span
 
 
-def _solver(p: Problem, method: Method, t: Any, y: tuple[Array, ...], s: Sampled) -> Any:
+def solver_of(p: Problem, method: Method, t: Any, y: tuple[Array, ...], s: Sampled) -> Any:
     import diffrax
 
     from dpl.runtime import stiff  # builds on this module
@@ -596,13 +596,18 @@ def _step_sizes(p: Problem, rtol: Array, atol: Array, t: Any, length: float, gre
     longest = run.duration / min(TIMED_STEPS, max(1, greatest // 4)) if s.timed else None
     shortest = 2 * float(jnp.finfo(p.dtype).eps) * length
     sizes = diffrax.PIDController(rtol=rtol, atol=atol, dtmin=shortest, dtmax=longest)
-    if s.jumps is None:
-        return sizes
-    at = jnp.sort(jnp.stack([jnp.asarray(jump, p.dtype) for jump in s.jumps(p.c)]))
-    return diffrax.ClipStepSizeController(sizes, jump_ts=lax.stop_gradient(at) - t)
+    at = kinks(s, p.c, p.dtype)
+    return sizes if at is None else diffrax.ClipStepSizeController(sizes, jump_ts=jnp.sort(at) - t)
 
 
-def _status(result: diffrax.RESULTS) -> Array:
+def kinks(scenario: Scenario, c: Tuple, dtype: Any) -> Array | None:
+    """The times [s] at which the right-hand side jumps or has a kink; None without any."""
+    told = (times(c) for times in (scenario.jumps, scenario.knots) if times is not None)
+    parts = [jnp.ravel(jnp.asarray(t, dtype)) for part in told for t in part]
+    return lax.stop_gradient(jnp.concatenate(parts)) if parts else None
+
+
+def status_of(result: diffrax.RESULTS) -> Array:
     import diffrax
 
     failure = jnp.where(result == diffrax.RESULTS.max_steps_reached, MAX_STEPS, FAILED)

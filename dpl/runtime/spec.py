@@ -366,6 +366,9 @@ class Mode:
     valueless: tuple[int, ...] = ()
     """Those of `instants` that have no value in this mode, and so are 0"""
     jumps: Callable[..., tuple[Any, ...]] | None = None
+    sensors: Callable[..., tuple[tuple[Any, ...], ...]] | None = None
+    """None: those of the scenario, which then read what no mode changes"""
+    knots: Callable[..., tuple[Any, ...]] | None = None
     timed: bool = False
     origin: str = ""
 

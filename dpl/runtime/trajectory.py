@@ -59,7 +59,7 @@ def trajectory(
 def _on_grid(p: Problem, plan: Plan, series: Point, times: np.ndarray) -> Point:
     """The run at the output times: as it is at steps, cubic Hermite between them; sampled values as last set."""
     if plan.step is not None:
-        return _between(p, series, times, plan.times(), plan.last(), 1e-9 * plan.base)
+        return between(p, series, times, plan.times(), plan.last(), 1e-9 * plan.base)
     steps = plan.grid()
     slack = 1e-9 * plan.base
     left = np.clip(np.searchsorted(steps, times + slack, side="right") - 1, 0, len(steps) - 1)
@@ -75,9 +75,9 @@ def _on_grid(p: Problem, plan: Plan, series: Point, times: np.ndarray) -> Point:
     return at_left._replace(t=t, x=x)
 
 
-def _between(p: Problem, series: Point, times: np.ndarray, steps: Any, last: Any, slack: float) -> Point:
-    """The same where steps are traced: `steps` [s] are those up to index `last`."""
-    t = jnp.asarray(times, p.dtype)
+def between(p: Problem, series: Point, times: Any, steps: Any, last: Any, slack: float) -> Point:
+    """The same where steps or times are traced: `steps` [s] are those up to index `last`."""
+    t, steps = jnp.asarray(times, p.dtype), jnp.asarray(steps, p.dtype)
     left = jnp.clip(jnp.searchsorted(steps, times + slack, side="right") - 1, 0, last)
     right = jnp.minimum(left + 1, last)
     at_left, at_right = (jax.tree.map(lambda a, where=where: a[where], series) for where in (left, right))

@@ -31,9 +31,9 @@ def stream(seed: int, word: str) -> int:
 
 
 def varying(scenario: Scenario, pinned: frozenset[str]) -> frozenset[str]:
-    """The givens in which one run differs from another, and its noise."""
-    drawn = (given.name for given in scenario.spec.givens if given.distribution or given.listed)
-    return frozenset((*drawn, *([noise.NAME] if scenario.spec.noises else ()))) - pinned
+    """The givens in which one run differs from another, its input signals, and its noise."""
+    drawn = (given.name for given in scenario.spec.givens if given.distribution or given.listed or given.data)
+    return frozenset((*drawn, *scenario.spec.signals, *([noise.NAME] if scenario.spec.noises else ()))) - pinned
 
 
 def drawn(scenario: Scenario, pinned: frozenset[str], seed: Any, indices: Any) -> dict[str, Any]:

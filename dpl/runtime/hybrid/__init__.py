@@ -5,6 +5,6 @@ there. In a visit only members that are in its mode take part; so many runs at o
 the right-hand sides of two modes. What goes wrong is a status in the result, never an exception.
 """
 
-from dpl.runtime.hybrid.measures import SAID, ended, measured, notes, notes_of_many, observed
+from dpl.runtime.hybrid.measures import SAID, ended, measured, notes, notes_of_many, observed, sensed
 
-__all__ = ["SAID", "ended", "measured", "notes", "notes_of_many", "observed"]
+__all__ = ["SAID", "ended", "measured", "notes", "notes_of_many", "observed", "sensed"]

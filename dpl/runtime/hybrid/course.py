@@ -100,6 +100,39 @@ def run(
     return Course(first, _ended(h, last), series)
 
 
+def looked_at(h: Hybrid, times: Array, record: Callable[[Moment], Any]) -> tuple[Moment, Any]:
+    """Where a run is at the last of `times`, and `record(moment)` at each, after what happens there.
+
+    Args:
+        times: traced, ascending, within the run [s]; some may be the same.
+    """
+    spec = h.scenario.run
+    assert spec is not None
+    sampled = spec.base is not None and any(mode.clocks or mode.tests for mode in h.scenario.modes)
+    plan = plans.adaptive(spec, 1)
+    number = np.arange(plan.intervals + 1 if sampled else 1)
+    ticks = jnp.asarray(plan.start + number * plan.base, h.dtype)
+    times = lax.stop_gradient(times)
+    # A row at a tick is of what the tick has made, whichever way its time was rounded.
+    near = ticks[jnp.clip(jnp.round((times - plan.start) / plan.base), 0, number[-1]).astype(int)]
+    every = jnp.concatenate([ticks, jnp.where(jnp.abs(times - near) <= 1e-9 * plan.base, near, times)])
+    order = jnp.argsort(every, stable=True)
+    every = jnp.minimum(every[order], times[-1])
+    numbers = jnp.concatenate([number, np.full(times.shape, -1)])[order].astype(jnp.int32)
+
+    def interval(m: Moment, row: Any) -> tuple[Moment, Any]:
+        number, to, there = row
+        if sampled:
+            m = lax.cond((number >= 0) & there, lambda m: tick(h, number, m), lambda m: m, m)
+        return advance(h, m, to), record(m)
+
+    there = jnp.asarray(numbers < 0) | (ticks[jnp.maximum(numbers, 0)] <= times[-1])
+    last, series = lax.scan(interval, h.first, (numbers, jnp.append(every[1:], every[-1]), there))
+    finite = jnp.stack([jnp.all(jnp.isfinite(a)) for a in (last.t, *last.x)]).all()
+    status = jnp.where((last.status == OK) & ~finite, NONFINITE, last.status).astype(jnp.int32)
+    return last._replace(status=status), jax.tree.map(lambda a: a[jnp.argsort(order)[len(number) :]], series)
+
+
 def _ended(h: Hybrid, m: Moment) -> Moment:
     assert h.scenario.run is not None
     finite = jnp.stack([jnp.all(jnp.isfinite(a)) for a in (m.t, *m.x, *m.totals)]).all()
@@ -143,7 +176,7 @@ def straight(scenario: Scenario) -> bool:
             digits[r.go[0]] = r.go[1]
         return r.stop or number_of(scenario, digits) > index
 
-    if any(mode.jumps is not None for mode in scenario.modes):
+    if any(mode.jumps is not None or mode.knots is not None for mode in scenario.modes):
         return False  # a march halts at each
     modes = enumerate(scenario.modes)
     return len(scenario.automata) <= 1 and all(leaves(i, r) for i, mode in modes for r in mode.transitions)

@@ -91,7 +91,7 @@ def flow_of(h: Hybrid, index: int, m: Moment) -> tuple[Flow, Layout]:
     packed = layout.pack(*parts(mode, m))
     if h.method.name == "rodas5p" and mode.moved:
         integrals = sum(a.size for a in m.totals)
-        step = _linearly_implicit(slope, m.t, packed, integrals, mode.timed, lengths.shortest)
+        step = linearly_implicit(slope, m.t, packed, integrals, mode.timed, lengths.shortest)
     elif h.method.name == "semi_implicit":
         step = _with_middle(partial(_semi_implicit, mode, layout, slope, whole, s, c))
     else:
@@ -111,7 +111,7 @@ def _with_middle(form: Callable[..., tuple[steps.State, steps.State, steps.State
     return step
 
 
-def _linearly_implicit(
+def linearly_implicit(
     slope: steps.Slope, t: Any, y: steps.State, integrals: int, timed: bool, shortest: float
 ) -> Callable[..., Any]:
     """Steps of Rodas5P on all states as one vector; one of no length stays where it is."""

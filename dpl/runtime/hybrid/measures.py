@@ -6,13 +6,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from dpl.runtime import measure, solve
 from dpl.runtime.hybrid import directions, pieces
-from dpl.runtime.hybrid.course import run
+from dpl.runtime.hybrid.course import looked_at, run
 from dpl.runtime.hybrid.loops import stored
 from dpl.runtime.hybrid.march import Loop
 from dpl.runtime.hybrid.moment import ALREADY, GRAZED, MEASURING, Hybrid, Moment, Trace, in_mode, prepare
@@ -98,6 +99,39 @@ def observed(scenario: Scenario, values: Any, method: Method, times: np.ndarray)
 
     course = run(h, times, lambda m: in_mode(h, m, row))
     return course.series, course.last.status
+
+
+def sensed(
+    scenario: Scenario, values: Any, method: Method, times: Array, rows: tuple[Array, ...], mode: solve.Mode
+) -> tuple[tuple[tuple[Array, ...], ...], Array]:
+    """The arguments of every timed observation at `times` [n], as the run's mode has them then, and the status.
+
+    Args:
+        times: traced, ascending, within the run [s].
+        rows: what the right sides read of the data at each time [n].
+        mode: which derivatives it is to have.
+    """
+    led = {**values, **(scenario.leading(values) if scenario.leading is not None else {})}
+    h = replace(prepare(scenario, led, method), loop=lax.while_loop if mode == "forward" else stored)
+    last, moments = looked_at(h, times, lambda m: (m.t, m.x, m.sampled, m.mode))
+    shared = scenario.fixed(led)
+
+    def seen(index: int, moment: Any, row: Any) -> Any:
+        t, x, s, _ = moment
+        own = scenario.modes[index].sensors
+        told = own(t, x, s.z, s.held, h.constants[index], row) if own else _sensors(scenario, t, x, s, shared, row)
+        return jax.tree.map(lambda v: jnp.asarray(v, h.dtype), told)
+
+    def look(moment: Any, row: Any) -> Any:
+        branches = [partial(seen, index) for index in range(len(scenario.modes))]
+        return branches[0](moment, row) if len(branches) == 1 else lax.switch(moment[3], branches, moment, row)
+
+    return jax.vmap(look)(moments, rows), last.status
+
+
+def _sensors(scenario: Scenario, t: Any, x: Tuple, s: Any, c: Tuple, row: Any) -> Any:
+    assert scenario.sensors is not None
+    return scenario.sensors(t, x, s.z, s.held, c, row)
 
 
 def ended(scenario: Scenario, values: Any, method: Method) -> Moment:

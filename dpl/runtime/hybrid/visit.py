@@ -117,12 +117,10 @@ def _rings(h: Hybrid, index: int, m: Moment) -> list[Array]:
 
 
 def _jumps(h: Hybrid, index: int, m: Moment) -> list[Array]:
-    """Known times at which the mode's right-hand side jumps, of those still to come."""
-    jumps = h.scenario.modes[index].jumps
-    if jumps is None:
-        return []
-    times = [jnp.asarray(a, h.dtype) for a in jumps(h.constants[index])]
-    return [jnp.where(lax.stop_gradient(a - m.t) > h.same, a, jnp.inf) for a in times]
+    """Known times at which the mode's right-hand side jumps or has a kink: the next of each kind, if one is to come."""
+    mode, c = h.scenario.modes[index], h.constants[index]
+    told = [jnp.asarray(a, h.dtype) for times in (mode.jumps, mode.knots) if times is not None for a in times(c)]
+    return [jnp.min(jnp.where(lax.stop_gradient(a - m.t) > h.same, a, jnp.inf)) for a in told]
 
 
 def _fired(h: Hybrid, index: int, before: Moment, m: Moment, out: Any, rings: list[Array]) -> Array:
