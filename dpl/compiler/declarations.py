@@ -335,8 +335,18 @@ def network(use: NetworkUse) -> Make:
 
 def _port(port: PortType) -> Make:
     scale = None if port.scale == 1 else port.scale
-    arguments = {"name": port.name, "low": port.low, "high": port.high, "shape": port.shape or None, "scale": scale}
-    return Make("spec.Port", arguments)
+    unit = port.display.text
+    return Make(
+        "spec.Port",
+        {
+            "name": port.name,
+            "low": port.low,
+            "high": port.high,
+            "shape": port.shape or None,
+            "scale": scale,
+            "unit": None if unit in ("", "1") else unit,
+        },
+    )
 
 
 # ---------------------------------------------------------------- tasks

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -63,6 +64,8 @@ def apply(network: Network, weights: Weights, *inputs: Any) -> Any:
     Axes of the inputs before those of their ports are one batch: the network is applied at each of its elements. They
     meet as arrays do, and an input without them is the same for all.
     """
+    for calls in _LISTENING:
+        calls.append((network.name, inputs))
     dtype = weights["w"][0].dtype
     scaled = [_scaled(port, value) for port, value in zip(network.inputs, inputs, strict=True)]
     h = _gather(network.inputs, scaled, dtype)
@@ -74,6 +77,20 @@ def apply(network: Network, weights: Weights, *inputs: Any) -> Any:
             h = activation(h)
     outputs = _split(network.outputs, h)
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+_LISTENING: list[list[tuple[str, tuple[Any, ...]]]] = []
+
+
+@contextmanager
+def heard() -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
+    """The calls of networks meanwhile, in their order: the name, and what it is given; in a trace these are tracers."""
+    calls: list[tuple[str, tuple[Any, ...]]] = []
+    _LISTENING.append(calls)
+    try:
+        yield calls
+    finally:
+        _LISTENING.remove(calls)
 
 
 def _size(port: Port) -> int:

@@ -133,6 +133,8 @@ class Port:
     high: float | None = None
     shape: tuple[int, ...] = ()
     scale: float = 1.0
+    unit: str = ""
+    """As one writes it"""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ PILOT_NET = spec.Network(
     inputs=(
         spec.Port(name="c", low=-1.0, high=1.0),
         spec.Port(name="s", low=-1.0, high=1.0),
-        spec.Port(name="ω", low=-8.0, high=8.0),
+        spec.Port(name="ω", low=-8.0, high=8.0, unit="rad/s"),
     ),
-    outputs=(spec.Port(name="u", low=-2.0, high=2.0),),
+    outputs=(spec.Port(name="u", low=-2.0, high=2.0, unit="N*m"),),
     hidden=(4,),
     activation="tanh",
     origin="windows.dpl:14",
@@ -23,7 +23,7 @@ CRITIC = spec.Network(
     inputs=(
         spec.Port(name="c", low=-1.0, high=1.0),
         spec.Port(name="s", low=-1.0, high=1.0),
-        spec.Port(name="ω", low=-8.0, high=8.0),
+        spec.Port(name="ω", low=-8.0, high=8.0, unit="rad/s"),
     ),
     outputs=(spec.Port(name="value", low=0.0, high=20.0),),
     hidden=(8,),
