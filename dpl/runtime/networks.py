@@ -90,7 +90,7 @@ def heard() -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
     try:
         yield calls
     finally:
-        _LISTENING.remove(calls)
+        _LISTENING.pop()
 
 
 def _size(port: Port) -> int:

@@ -1,13 +1,34 @@
-"""`suggest`: formulas for what a network has learned, read off where the runs of its scenario visit it."""
+"""`suggest`: formulas for what a network has learned, read off where the runs of its scenario visit it.
+
+A formula is a sum of few terms of `library.py`. None of this changes the model: a proposal is text for its author.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
+from time import perf_counter
+from typing import Any
 
 import numpy as np
 
-from dpl.tasks.result import Quantity, Result
+from dpl.runtime import networks
+from dpl.runtime.program import Program
+from dpl.runtime.spec import Port, Task
+from dpl.tasks import library, selection, units
+from dpl.tasks.context import Context, Setup, setup
+from dpl.tasks.library import Input
+from dpl.tasks.result import Quantity, Result, Seconds, number
+from dpl.tasks.sampling import drawn, stream, varying
+from dpl.tasks.selection import Fit
+from dpl.tasks.visited import visited
+
+TERMS, SAMPLES = 3, 20
+GOOD = 0.1
+"""The greatest relative error of a formula to take"""
+NEARLY, EXACT = 2.0, 0.005
+"""A simpler formula is taken though its error is so many times the least one, or where it is no greater than this"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,3 +69,92 @@ class Suggested(Result):
     """The visited points, arrays [points] by the names of the network's inputs"""
     readings: tuple[Reading, ...]
     points: int
+
+
+def suggest(program: Program, task: Task, context: Context) -> Suggested:
+    """Reads the network that the task names, as its scenario calls it now."""
+    began = perf_counter()
+    ready = setup(program, task, context)
+    network = next(n for n in ready.scenario.spec.networks if n.name == task.network)
+    context.progress.begin(f"suggest {task.name}", 1)
+    try:
+        points = visited(ready.scenario, network, ready.base, _runs(ready, task))
+        values = networks.apply(network, ready.base[network.name], *points)
+        inputs = [one for port, value in zip(network.inputs, points, strict=True) for one in _parts(port, value)]
+        several = values if len(network.outputs) > 1 else (values,)
+        outputs = [one for port, value in zip(network.outputs, several, strict=True) for one in _parts(port, value)]
+        readings = tuple(reading(inputs, output, task.counts.get("terms", TERMS)) for output in outputs)
+        context.progress.advance(1)
+    finally:
+        context.progress.end()
+    return Suggested(
+        kind=task.kind,
+        name=task.name,
+        scenario=task.scenario,
+        seed=ready.seed,
+        seconds=Seconds(None, perf_counter() - began),
+        defaults=() if "terms" in task.counts else (f"terms {TERMS}",),
+        notes=tuple(note for one in readings for note in _notes(one)),
+        network=network.name,
+        inputs={one.name: Quantity(one.values, one.unit) for one in inputs},
+        readings=readings,
+        points=len(points[0]),
+    )
+
+
+def reading(inputs: Sequence[Input], output: Input, terms: int = TERMS) -> Reading:
+    """Formulas for the values of `output`, of those of the inputs at the same points."""
+    fits = selection.select(library.terms(inputs), output.values, terms)
+    unit = units.powers(output.unit)
+    formulas = tuple(
+        Formula(_text(fit, unit), len(fit.terms), fit.complexity, fit.error, fit.bic, fit.predicted) for fit in fits
+    )
+    return Reading(output.name, Quantity(output.values, output.unit), formulas, _best(formulas))
+
+
+def _best(formulas: Sequence[Formula]) -> int | None:
+    """The simplest of those that come about as near as the nearest does; None where none comes near."""
+    least = min(formula.error for formula in formulas)
+    near = max(NEARLY * least, EXACT)
+    return next((i for i, f in enumerate(formulas) if f.error <= min(near, GOOD)), None)
+
+
+def _notes(found: Reading) -> list[str]:
+    if found.best is not None:
+        return []
+    nearest = min(found.formulas, key=lambda formula: formula.error)
+    return [
+        f"no formula of these terms says what {found.output} is: the nearest, `{nearest.text}`, is off by "
+        f"{100 * nearest.error:.2g} % of its variation"
+    ]
+
+
+def _text(fit: Fit, unit: units.Powers) -> str:
+    """The sum as the language writes it."""
+    text = ""
+    for coefficient, term in zip(fit.coefficients, fit.terms, strict=True):
+        own = units.written(units.times(unit, units.raised(term.unit, -1)))
+        size = number(abs(coefficient)) + (f" [{own}]" if own else "")
+        body = term.written(fit.constant)
+        part = size if not body else f"{size}{body[1:]}" if body.startswith("1/") else f"{size}*{body}"
+        sign = "-" if coefficient < 0 else "+"
+        text = f"{text} {sign} {part}" if text else f"-{part}" if coefficient < 0 else part
+    return text
+
+
+def _runs(ready: Setup, task: Task) -> Mapping[str, Any]:
+    """What differs among the runs that are looked at: nothing, if they are all the same."""
+    if not varying(ready.scenario, ready.pinned):
+        return {}
+    return drawn(
+        ready.scenario, ready.pinned, stream(ready.seed, "verify"), np.arange(task.counts.get("samples", SAMPLES))
+    )
+
+
+def _parts(port: Port, values: Any) -> list[Input]:
+    """The numbers of a port [points], in its declared unit: `x[0]`, `x[1]` of an array."""
+    flat = np.asarray(values, float).reshape(len(values), prod(port.shape)) / port.scale
+    names = (
+        [port.name] if not port.shape else [f"{port.name}[{', '.join(map(str, i))}]" for i in np.ndindex(*port.shape)]
+    )
+    return [Input(name, flat[:, i], port.unit) for i, name in enumerate(names)]
