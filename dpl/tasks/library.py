@@ -14,7 +14,6 @@ from math import prod
 import numpy as np
 
 from dpl.tasks import units
-from dpl.tasks.result import number
 from dpl.tasks.units import Powers
 
 DEGREE = 3
@@ -50,8 +49,7 @@ class Curve:
     complexity: int
 
     def written(self, k: float) -> str:
-        unit = units.written(units.powers(self.of.unit))
-        return self.text.format(x=self.of.name, k=number(k) + (f" [{unit}]" if unit else ""))
+        return self.text.format(x=self.of.name, k=quantity(k, units.powers(self.of.unit)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +72,12 @@ class Term:
     def written(self, k: float) -> str:
         factors = [self.text] if self.text else []
         return "*".join(factors + ([self.curve.written(k)] if self.curve else []))
+
+
+def quantity(value: float, unit: Powers) -> str:
+    """A number as one writes it in the language, with five digits."""
+    text = f"{value:.5g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
+    return f"{text} [{units.written(unit)}]" if unit else text
 
 
 def terms(inputs: Sequence[Input]) -> list[Term]:

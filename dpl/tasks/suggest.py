@@ -5,9 +5,9 @@ A formula is a sum of few terms of `library.py`. None of this changes the model:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from time import perf_counter
 from typing import Any
 
@@ -19,7 +19,7 @@ from dpl.runtime.spec import Port, Task
 from dpl.tasks import library, selection, units
 from dpl.tasks.context import Context, Setup, setup
 from dpl.tasks.library import Input
-from dpl.tasks.result import Quantity, Result, Seconds, number
+from dpl.tasks.result import Quantity, Result, Seconds
 from dpl.tasks.sampling import drawn, stream, varying
 from dpl.tasks.selection import Fit
 from dpl.tasks.visited import visited
@@ -27,8 +27,8 @@ from dpl.tasks.visited import visited
 TERMS, SAMPLES = 3, 20
 GOOD = 0.1
 """The greatest relative error of a formula to take"""
-NEARLY, EXACT = 2.0, 0.005
-"""A simpler formula is taken though its error is so many times the least one, or where it is no greater than this"""
+PRICE, EXACT = 0.15, 1e-3
+"""One more name, number or operation must make the error smaller by this share; errors below the second count alike"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +113,13 @@ def reading(inputs: Sequence[Input], output: Input, terms: int = TERMS) -> Readi
 
 
 def _best(formulas: Sequence[Formula]) -> int | None:
-    """The simplest of those that come about as near as the nearest does; None where none comes near."""
-    least = min(formula.error for formula in formulas)
-    near = max(NEARLY * least, EXACT)
-    return next((i for i, f in enumerate(formulas) if f.error <= min(near, GOOD)), None)
+    """The one whose length pays best, of those that come near; None where none does.
+
+    Schwarz's criterion does not decide: a network's own errors are no noise, so that it would always take the longest.
+    """
+    costs = [math.log(max(f.error, EXACT)) + PRICE * f.complexity if f.error <= GOOD else math.inf for f in formulas]
+    best = min(range(len(costs)), key=costs.__getitem__)
+    return best if math.isfinite(costs[best]) else None
 
 
 def _notes(found: Reading) -> list[str]:
@@ -133,8 +136,7 @@ def _text(fit: Fit, unit: units.Powers) -> str:
     """The sum as the language writes it."""
     text = ""
     for coefficient, term in zip(fit.coefficients, fit.terms, strict=True):
-        own = units.written(units.times(unit, units.raised(term.unit, -1)))
-        size = number(abs(coefficient)) + (f" [{own}]" if own else "")
+        size = library.quantity(abs(coefficient), units.times(unit, units.raised(term.unit, -1)))
         body = term.written(fit.constant)
         part = size if not body else f"{size}{body[1:]}" if body.startswith("1/") else f"{size}*{body}"
         sign = "-" if coefficient < 0 else "+"
@@ -153,7 +155,7 @@ def _runs(ready: Setup, task: Task) -> Mapping[str, Any]:
 
 def _parts(port: Port, values: Any) -> list[Input]:
     """The numbers of a port [points], in its declared unit: `x[0]`, `x[1]` of an array."""
-    flat = np.asarray(values, float).reshape(len(values), prod(port.shape)) / port.scale
+    flat = np.asarray(values, float).reshape(len(values), math.prod(port.shape)) / port.scale
     names = (
         [port.name] if not port.shape else [f"{port.name}[{', '.join(map(str, i))}]" for i in np.ndindex(*port.shape)]
     )
