@@ -40,7 +40,7 @@ class Descended(Protocol):
 
 def loss(result: Descended, title: str) -> Mapping[str, bytes]:
     """The loss over the steps; where the result has `histories` [steps, starts], those of all starts behind it."""
-    figure, axes = _figure(1)
+    drawing, axes = figure(1)
     ax = axes[0]
     others = getattr(result, "histories", None)
     if others is not None and np.ndim(others) == 2 and np.shape(others)[1] > 1:
@@ -51,24 +51,24 @@ def loss(result: Descended, title: str) -> Mapping[str, bytes]:
     ax.fill_between(steps, low, high, color=BLUE, alpha=0.2, linewidth=0)
     ax.plot(steps, mean, color=BLUE, linewidth=1.3)
     ax.set_yscale("log" if on_log_scale(mean) else "linear")
-    _label(ax, "step", _headed(result.objective, result.unit))
+    label(ax, "step", headed(result.objective, result.unit))
     ax.set_title(title, parse_math=False)
-    return _drawn(figure)
+    return drawn(drawing)
 
 
 def over_time(runs: Mapping[str, Run], names: Sequence[str], title: str) -> Mapping[str, bytes]:
     """A panel per quantity over time, with all runs in each; the last of several runs stands out."""
-    figure, axes = _figure(len(names))
+    drawing, axes = figure(len(names))
     for ax, name in zip(axes, names, strict=True):
         for i, (word, run) in enumerate(runs.items()):
             _curves(ax, run, name, word, behind=i < len(runs) - 1)
         last = list(runs.values())[-1]
-        _label(ax, "", _headed(name, last.units[name]))
+        label(ax, "", headed(name, last.units[name]))
         if len(runs) > 1 or last[name].ndim > 1:
             ax.legend(fontsize="small", loc="best", frameon=False)
-    _label(axes[-1], _headed("time", next(iter(runs.values())).time_unit), axes[-1].get_ylabel())
+    label(axes[-1], headed("time", next(iter(runs.values())).time_unit), axes[-1].get_ylabel())
     axes[0].set_title(title, parse_math=False)
-    return _drawn(figure)
+    return drawn(drawing)
 
 
 def drawable(run: Run) -> list[str]:
@@ -95,15 +95,25 @@ def on_log_scale(values: np.ndarray) -> bool:
 # ---------------------------------------------------------------- matplotlib, whose types are unknown
 
 
-def _figure(rows: int) -> tuple[Any, Sequence[Any]]:
+def figure(rows: int) -> tuple[Any, Sequence[Any]]:
+    """A figure with so many panels, one below the other, over the same x."""
+    drawing = sheet(7.0, 1.2 + 2.2 * rows if rows > 1 else 4.0)
+    axes = drawing.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    return drawing, [plain(ax) for ax in axes]
+
+
+def sheet(width: float, height: float) -> Any:
+    """An empty figure [inch]."""
     from matplotlib.figure import Figure
 
-    figure: Any = Figure(figsize=(7.0, 1.2 + 2.2 * rows if rows > 1 else 4.0), layout="constrained")
-    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
-    for ax in axes:
-        ax.grid(True, color="#dddddd", linewidth=0.6)
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure, list(axes)
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def plain(ax: Any) -> Any:
+    """The panel with a faint grid and without a frame."""
+    ax.grid(True, color="#dddddd", linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
 
 
 def _curves(ax: Any, run: Run, name: str, word: str, behind: bool) -> None:
@@ -118,16 +128,17 @@ def _curves(ax: Any, run: Run, name: str, word: str, behind: bool) -> None:
         )
 
 
-def _label(ax: Any, x: str, y: str) -> None:
+def label(ax: Any, x: str, y: str) -> None:
     ax.set_xlabel(x, parse_math=False)
     ax.set_ylabel(y, parse_math=False)
 
 
-def _headed(name: str, unit: str) -> str:
+def headed(name: str, unit: str) -> str:
+    """`name [unit]`"""
     return f"{name} [{unit}]" if unit else name
 
 
-def _drawn(figure: Any) -> Mapping[str, bytes]:
+def drawn(figure: Any) -> Mapping[str, bytes]:
     """The bytes of the files by ending; the same figure gives the same bytes."""
     import matplotlib
 

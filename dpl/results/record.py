@@ -20,14 +20,18 @@ import numpy as np
 
 from dpl.language.resolve import LIBRARY
 from dpl.language.source import Source
-from dpl.results import cases, params, plots, summary, trajectory
+from dpl.results import cases, files, fit_plots, map_plots, params, plots, summary, territory, trajectory
 from dpl.results.folder import SETTINGS, STATUS, SUMMARY, Folder
 from dpl.results.plots import Descended
 from dpl.runtime.program import Program, Run
+from dpl.tasks.fitted import Fitted
 from dpl.tasks.optimize import Optimized
-from dpl.tasks.result import NumericalFailure, Progress, number
+from dpl.tasks.record import Recorded
+from dpl.tasks.refine import Refined
+from dpl.tasks.result import NumericalFailure, Progress, Result, number
 from dpl.tasks.run import AnyResult, order, run_tasks
 from dpl.tasks.simulate import Simulated
+from dpl.tasks.suggest import Suggested
 from dpl.tasks.verify import Verified
 from dpl.version import __version__
 
@@ -167,6 +171,10 @@ class Record:
                 title = f"{result.kind} {result.name} on {result.scenario}"
                 self._plot(f"{result.name}-loss", plots.loss(descended, title))
         self._runs(result)
+        for name, data in files.of(result):
+            self.folder.write(name, data)
+        for name, drawing in _figures(result):
+            self._plot(name, drawing)
         if isinstance(result, Verified):
             file, settings = self.asked.file, self.asked.settings
             self.cases[result.name] = cases.write(self.folder, self.program, result, file, settings)
@@ -264,6 +272,21 @@ class Followed:
 # ---------------------------------------------------------------- what results have
 
 
+def _figures(result: Result) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    """The figures that only its kind has."""
+    match result:
+        case Fitted():
+            yield from fit_plots.all_of(result)
+        case Suggested():
+            yield from map_plots.of_suggested(result)
+        case Refined():
+            yield from map_plots.of_refined(result)
+            for part in result.rounds[-1].results if result.rounds else ():
+                yield from ((f"{result.name}-{name}", drawing) for name, drawing in _figures(part))
+        case _:
+            return
+
+
 def with_losses(result: AnyResult) -> Descended | None:
     """The result, if it has a loss for each step."""
     losses = getattr(result, "losses", None)
@@ -276,6 +299,15 @@ def said(result: AnyResult) -> str:
         return "passed" if result.status == "done" else result.status
     if isinstance(result, Optimized):
         return f"{result.objective} {number(np.mean(result.after))} {result.unit}".rstrip()
+    if isinstance(result, Fitted):
+        return f"nll {number(result.nll)}"
+    if isinstance(result, Recorded):
+        return f"{territory.rows(result)} rows"
+    if isinstance(result, Suggested):
+        found = (r.formulas[r.best].text for r in result.readings if r.best is not None)
+        return "; ".join(found) or "no formula"
+    if isinstance(result, Refined):
+        return f"{len(result.rounds)} rounds"
     descended = with_losses(result)
     if descended is not None and descended.losses.size:
         tail = descended.losses[-max(1, descended.losses.size // 20) :]

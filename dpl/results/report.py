@@ -7,16 +7,22 @@ from typing import assert_never
 
 import numpy as np
 
+from dpl.results.fits import fitted
 from dpl.results.table import Block, Table
+from dpl.results.territory import recorded, refined, suggested
 from dpl.results.trajectory import extremes
 from dpl.runtime.program import Scenario
 from dpl.tasks.compare import ITERATIONS, WALL_TIME, Compared, Row
 from dpl.tasks.constrained import Constrained
 from dpl.tasks.evaluate import Evaluated, Spread
+from dpl.tasks.fitted import Fitted
 from dpl.tasks.optimize import Optimized
+from dpl.tasks.record import Recorded
+from dpl.tasks.refine import Refined
 from dpl.tasks.result import Quantity, Result, number
 from dpl.tasks.run import AnyResult
 from dpl.tasks.simulate import Simulated
+from dpl.tasks.suggest import Suggested
 from dpl.tasks.train import Trained
 from dpl.tasks.verify import Checked, Failing, Verified
 
@@ -37,6 +43,14 @@ def report(result: AnyResult, quiet: bool = False) -> list[Block]:
             said, body = f"{_runs(result.samples)}, {_seconds(result)}", evaluated(result)
         case Compared():
             said, body = _runs(result.samples), compared(result)
+        case Fitted():
+            said, body = f"{result.status}, {_seconds(result)}", fitted(result)
+        case Recorded():
+            said, body = f"{result.status}, {_seconds(result)}", recorded(result)
+        case Suggested():
+            said, body = f"{result.status}, {_seconds(result)}", suggested(result)
+        case Refined():
+            said, body = f"{result.status}, tested on {_runs(result.samples)}, {_seconds(result)}", refined(result)
         case _:
             assert_never(result)
     chosen = [f"  chosen: {'; '.join(result.defaults)}"] if result.defaults and not quiet else []

@@ -9,13 +9,18 @@ from typing import Any, assert_never
 
 import numpy as np
 
+from dpl.results import fits, territory
 from dpl.tasks.compare import Compared
 from dpl.tasks.constrained import Constrained
 from dpl.tasks.evaluate import Evaluated
+from dpl.tasks.fitted import Estimate, FitStart, Fitted, Profile
 from dpl.tasks.optimize import Optimized
+from dpl.tasks.record import Recorded
+from dpl.tasks.refine import Refined
 from dpl.tasks.result import NumericalFailure, Quantity, Sample
 from dpl.tasks.run import AnyResult
 from dpl.tasks.simulate import Simulated
+from dpl.tasks.suggest import Reading, Suggested
 from dpl.tasks.train import Trained
 from dpl.tasks.verify import Checked, Failing, Verified
 
@@ -64,6 +69,14 @@ def task(result: AnyResult) -> dict[str, Any]:
             return common | _evaluated(result)
         case Compared():
             return common | _compared(result)
+        case Fitted():
+            return common | _fitted(result)
+        case Recorded():
+            return common | _recorded(result)
+        case Suggested():
+            return common | _suggested(result)
+        case Refined():
+            return common | _refined(result)
         case _:
             assert_never(result)
 
@@ -125,6 +138,136 @@ def _compared(result: Compared) -> dict[str, Any]:
         for row in result.rows
     ]
     return {"samples": result.samples, "show": list(result.show), "rows": rows}
+
+
+QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
+"""Of the refits of a bootstrap"""
+
+
+def _fitted(result: Fitted) -> dict[str, Any]:
+    """All that was found but the curves, which are in the run's folder."""
+    return {
+        "method": result.method,
+        "estimates": {name: _estimate(one) for name, one in result.estimates.items()},
+        "scales": {name: _estimate(one) for name, one in result.scales.items()},
+        "networks": list(result.networks),
+        "nll": _number(result.nll),
+        "log_likelihood": _number(result.log_likelihood),
+        "rss": _number(result.rss),
+        "aic": _number(result.aic),
+        "bic": _number(result.bic),
+        "count": result.count,
+        "skipped": result.skipped,
+        "censored": result.censored,
+        "free": result.free,
+        "iterations": result.iterations,
+        "starts": [_start(one) for one in result.starts],
+        "correlation": {"names": list(result.names), "matrix": _number(result.correlation)},
+        "covariance": {"names": list(result.names), "matrix": _number(result.covariance)},
+        "directions": [{"parts": dict(one.parts), "sd": _number(one.sd)} for one in result.directions],
+        "profiles": {name: _profile(one) for name, one in result.profiles.items()},
+        "bootstrap": {
+            name: dict(zip(map(str, QUANTILES), map(_number, ends), strict=True))
+            for name, ends in fits.bootstrapped(result, QUANTILES)
+        },
+        "held_out": {name: _number(rms) for name, rms in result.held_out.items()},
+        "history": _number(result.history),
+        "scale": result.scale,
+    }
+
+
+def _estimate(one: Estimate) -> dict[str, Any]:
+    return {
+        "value": _number(one.value),
+        "se": _number(one.se),
+        "interval": [_number(end) for end in one.interval],
+        "unit": one.unit,
+        "start": None if one.start is None else _number(one.start),
+        "bounds": {
+            "low": None if one.low is None else _number(one.low),
+            "high": None if one.high is None else _number(one.high),
+            "log": one.log,
+            "reached": one.at_bound,
+        },
+        "runs": list(one.runs),
+        "origin": one.origin,
+    }
+
+
+def _start(one: FitStart) -> dict[str, Any]:
+    values = {name: _number(value) for name, value in one.values.items()}
+    figures = {"nll": _number(one.nll), "iterations": one.iterations, "best": one.best}
+    return figures | {"failed": one.failed or None, "values": values}
+
+
+def _profile(one: Profile) -> dict[str, Any]:
+    ends = [_number(end) for end in one.interval]
+    return {"values": _number(one.values), "nll": _number(one.nll), "interval": ends, "unit": one.unit}
+
+
+def _recorded(result: Recorded) -> dict[str, Any]:
+    """What there is; the rows are in the run's folder."""
+    return {
+        "rows": territory.rows(result),
+        "samples": result.samples,
+        "failed": result.failed,
+        "columns": {name: quantity.unit for name, quantity in result.columns.items()},
+        "time": result.time or None,
+        "run": result.run or None,
+        "sensors": list(result.sensors),
+        "noise": _quantities({name: territory.rms(result, name) for name in result.sensors if name in result.truth}),
+    }
+
+
+def _suggested(result: Suggested) -> dict[str, Any]:
+    return {
+        "network": result.network,
+        "points": result.points,
+        "inputs": {name: quantity.unit for name, quantity in result.inputs.items()},
+        "outputs": [_reading(reading) for reading in result.readings],
+    }
+
+
+def _reading(reading: Reading) -> dict[str, Any]:
+    formulas = [
+        {
+            "text": one.text,
+            "terms": one.terms,
+            "complexity": one.complexity,
+            "error": _number(one.error),
+            "bic": _number(one.bic),
+        }
+        for one in reading.formulas
+    ]
+    return {"output": reading.output, "unit": reading.values.unit, "formulas": formulas, "best": reading.best}
+
+
+def _refined(result: Refined) -> dict[str, Any]:
+    return {
+        "territory": result.territory,
+        "repeat": list(result.repeat),
+        "samples": result.samples,
+        "rounds": [
+            {
+                "round": one.number,
+                "recorded": one.recorded,
+                "seconds": one.seconds,
+                "metrics": [
+                    {
+                        "metric": row.metric,
+                        "unit": row.unit,
+                        "map": _number(row.map),
+                        "territory": _number(row.territory),
+                        "gap": _number(row.gap),
+                        "closed": _number(row.closed),
+                    }
+                    for row in one.rows
+                ],
+                "estimates": {name: _estimate(estimate) for name, estimate in one.estimates.items()},
+            }
+            for one in result.rounds
+        ],
+    }
 
 
 def _verified(result: Verified) -> dict[str, Any]:

@@ -14,11 +14,22 @@ MARKS = {"holds": "green", "fails": "bold red", "passed": "bold green", "failed"
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; `right` are the columns of numbers."""
+    """Rows of text under a header; `right` are the columns of numbers.
+
+    `spare` are columns to leave out, in this order, as far as a terminal is too narrow for all.
+    """
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     right: frozenset[int] = frozenset()
+    spare: tuple[int, ...] = ()
+
+    @property
+    def widths(self) -> list[int]:
+        """Of each column, the width of its widest cell."""
+        return [
+            max((width(cell) for cell in column), default=0) for column in zip(self.header, *self.rows, strict=True)
+        ]
 
 
 Block = str | Table
@@ -41,8 +52,19 @@ def lines(blocks: Iterable[Block]) -> list[str]:
 def aligned(table: Table) -> list[str]:
     """A table in plain text, indented by two; columns are two spaces apart."""
     lines = [table.header, *table.rows] if any(table.header) else list(table.rows)
-    widths = [max((width(cell) for cell in column), default=0) for column in zip(*lines, strict=True)]
-    return [("  " + "  ".join(_cells(line, widths, table.right))).rstrip() for line in lines]
+    return [("  " + "  ".join(_cells(line, table.widths, table.right))).rstrip() for line in lines]
+
+
+def narrowed(table: Table, room: int) -> Table:
+    """The table without as many of its spare columns as it takes to fit in `room` characters, ruled."""
+    if not table.spare or sum(table.widths) + 3 * len(table.widths) + 1 <= room:
+        return table
+    left, *spare = table.spare
+    kept = [i for i in range(len(table.header)) if i != left]
+    place = {old: new for new, old in enumerate(kept)}
+    rows = tuple(tuple(row[i] for i in kept) for row in table.rows)
+    right = frozenset(place[i] for i in table.right if i != left)
+    return narrowed(Table(tuple(table.header[i] for i in kept), rows, right, tuple(place[i] for i in spare)), room)
 
 
 def _cells(line: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> Iterable[str]:
@@ -67,6 +89,7 @@ def _on_terminal(blocks: Iterable[Block], stream: TextIO) -> None:
         if isinstance(block, str):
             console.print(Text(block, style=_style(block)), soft_wrap=True)
             continue
+        block = narrowed(block, console.width)
         ruled = Ruled(box=box.SIMPLE_HEAD, show_header=any(block.header), pad_edge=True)
         for i, title in enumerate(block.header):
             ruled.add_column(Text(title), justify="right" if i in block.right else "left")

@@ -37,7 +37,7 @@ def missing(form: str) -> str | None:
 
 def as_csv(run: Run) -> bytes:
     """One column per observed number, `T[0]`, `T[1]` of arrays, headed `name [unit]`."""
-    columns = {_headed(name, unit): values for name, unit, values in _columns(run)}
+    columns = {headed(name, unit): values for name, unit, values in _columns(run)}
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)
@@ -96,5 +96,5 @@ def _columns(run: Run) -> Iterator[tuple[str, str, np.ndarray]]:
             yield element, run.units[name], rows[(slice(None), *index)]
 
 
-def _headed(name: str, unit: str) -> str:
+def headed(name: str, unit: str) -> str:
     return f"{name} [{unit}]" if unit else name

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from dpl.tasks import fragment
 from dpl.tasks.result import Result
 
 
@@ -31,6 +32,39 @@ class Estimate:
     runs: tuple[str, ...] = ()
     origin: str = ""
     """`file.dpl:7`"""
+
+    @property
+    def bound(self) -> str:
+        """`lower` or `upper`: which bound a single number lies on; empty if on none."""
+        ends = {"lower": self.low, "upper": self.high}
+        reached = [(abs(self.value - end), word) for word, end in ends.items() if end is not None and self.at_bound]
+        return min(reached)[1] if reached else ""
+
+    def singles(self, name: str) -> Iterator[tuple[str, Estimate]]:
+        """Each of its numbers as an estimate of its own, by name: `k[2]` of an array, `V[7]` of the run labelled 7."""
+        shape = np.shape(self.value)
+        if not shape:
+            yield name, self
+        for index in np.ndindex(*shape) if shape else ():
+            at = [self.runs[index[0]], *map(str, index[1:])] if self.runs else list(map(str, index))
+            se, (low, high) = (float(_at(self.se, index)), self.interval)
+            yield (
+                f"{name}[{', '.join(at)}]",
+                replace(
+                    self,
+                    value=float(_at(self.value, index)),
+                    se=se,
+                    interval=(float(_at(low, index)), float(_at(high, index))),
+                    start=None if self.start is None else float(_at(self.start, index)),
+                    at_bound=self.at_bound and not np.isfinite(se),
+                    runs=(),
+                ),
+            )
+
+
+def _at(values: Any, index: tuple[int, ...]) -> Any:
+    """One of an array; a single number stands for all of them."""
+    return np.asarray(values)[index] if np.ndim(values) else values
 
 
 @dataclass(frozen=True)
@@ -141,3 +175,23 @@ class Fitted(Result):
     """Whether an estimated scale is that of least squares (n - p)"""
     params: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """All params [declared units] and networks of the scenario as they are now"""
+
+    @property
+    def fragment(self) -> str:
+        """The estimates as DPL: declarations with all their digits, to be put in the place of the old ones."""
+        return fragment.text(self)
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row per estimated number, scales among them: value, se, low, high, unit, start, bound."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_pandas needs pandas, which is not installed: pip install pandas") from error
+        scales = {f"scale of {name}": scale for name, scale in self.scales.items()}
+        singles = [pair for name, one in {**self.estimates, **scales}.items() for pair in one.singles(name)]
+        rows = [
+            (one.value, one.se, *one.interval, one.unit, np.nan if one.start is None else one.start, one.bound)
+            for _, one in singles
+        ]
+        index = pandas.Index([name for name, _ in singles], name="name")
+        return pandas.DataFrame(rows, index, ["value", "se", "low", "high", "unit", "start", "bound"])

@@ -13,14 +13,18 @@ from dpl.runtime.spec import Task
 from dpl.tasks.compare import Compared, compare
 from dpl.tasks.context import Context, of_scenario, settable
 from dpl.tasks.evaluate import Evaluated, evaluate
+from dpl.tasks.fitted import Fitted
 from dpl.tasks.keeper import Keeper, Nowhere
 from dpl.tasks.optimize import Optimized, optimize
+from dpl.tasks.record import Recorded
+from dpl.tasks.refine import Refined
 from dpl.tasks.result import Progress, Result, Silent
 from dpl.tasks.simulate import Simulated, simulate
+from dpl.tasks.suggest import Suggested
 from dpl.tasks.train import Trained, train
 from dpl.tasks.verify import Verified, verify
 
-AnyResult = Simulated | Trained | Optimized | Verified | Evaluated | Compared
+AnyResult = Simulated | Trained | Optimized | Verified | Evaluated | Compared | Fitted | Recorded | Suggested | Refined
 
 TASKS: Mapping[str, Callable[[Program, Task, Context], AnyResult]] = {
     "simulate": simulate,
