@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import dpl
 from dpl.language import syntax
 from dpl.language.parser import parse
 from dpl.language.source import Source
-from dpl.results import files, fit_plots, fits, map_plots, params, report, summary, table
+from dpl.results import files, fit_plots, fits, map_plots, page, params, report, summary, table
 from dpl.results.folder import Folder
 from dpl.results.record import Asked, Record
 from dpl.runtime.spec import Data
@@ -106,7 +107,7 @@ fit typical on Drug: done, compiled in 0.5 s, ran 1.2 s
   scale of theoph.conc   0.310  0.020  0.270 to 0.350    mg/L
   nll 123.46, log likelihood -120.50, rss 3.25, AIC 253.00, BIC 261.50
   n 26, 2 skipped, 1 censored; 6 free numbers; 7 iterations by levenberg_marquardt
-  held out: theoph.conc 1.25 (root mean square of standardised residuals: 1 where the fit predicts as it should)
+  held out: theoph.conc 1.25 (rms of residual / sd: about 1 if the fit predicts well)
   2 of 4 starts reached the best value, 1 failed: a run did not end
   95 % interval  by profile likelihood  by bootstrap (101 refits)
   ka             1.1 to ∞               1.025 to 1.975
@@ -321,12 +322,25 @@ def test_a_folder_has_all_that_a_fit_left(tmp_path: Path):
         "metrics/closing.csv",
         "rounds/closing-1/data/shots.csv",
         "rounds/closing-1/refit.dpl",
+        "plots/closing-refit-starts.svg",
+        "report.html",
     }
     header, first, *rows = (tmp_path / "curves" / "typical-theoph.conc.csv").read_text().splitlines()
     assert header == "run,at [h],data [mg/L],fitted [mg/L],residual,held_out,censored" and len(rows) == 12
     assert first.endswith(",0,1") and rows[3].split(",")[2] == ""
+    text = (tmp_path / "report.html").read_text()
+    pictures = re.findall(r'src="([^"]*)"', text)
+    assert len(pictures) > 5 and all((tmp_path / picture).is_file() for picture in pictures)
+    assert "<td>body.V</td>" in text and "param V: L = 31.712" in text
     said = [task["said"] for task in json.loads((tmp_path / "status.json").read_text())["tasks"]]
     assert said == ["nll 123.46", "3 rows", "1.01 [1/year]*hare*lynx", "2 rounds"]
+
+
+def test_the_page_takes_no_markup_from_names():
+    label = "<script>alert(1)</script>"
+    result = fitted(estimates={"dose": replace(fitted().estimates["dose"], runs=(label, '"&'))})
+    text = page.html(label, (label,), [page.Section(report.report(result), ('a"b',), result.fragment)])
+    assert "<script" not in text and text.count("&lt;script") >= 5 and 'src="plots/a%22b.svg"' in text
 
 
 def test_what_a_network_of_one_input_learned_is_a_line():

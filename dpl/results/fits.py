@@ -100,7 +100,7 @@ def _figures(result: Fitted) -> Iterator[str]:
     yield f"  {', '.join(cells)}; {result.free:_} free numbers; {steps} by {result.method}"
     if result.held_out:
         kept = ", ".join(f"{name} {number(rms)}" for name, rms in result.held_out.items())
-        yield f"  held out: {kept} (root mean square of standardised residuals: 1 where the fit predicts as it should)"
+        yield f"  held out: {kept} (rms of residual / sd: about 1 if the fit predicts well)"
 
 
 def _figure(value: float, relative: bool = False) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import platform
+import shlex
 import socket
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ import numpy as np
 
 from dpl.language.resolve import LIBRARY
 from dpl.language.source import Source
-from dpl.results import cases, files, fit_plots, map_plots, params, plots, summary, territory, trajectory
+from dpl.results import cases, files, fit_plots, map_plots, page, params, plots, report, summary, territory, trajectory
 from dpl.results.folder import SETTINGS, STATUS, SUMMARY, Folder
 from dpl.results.plots import Descended
 from dpl.runtime.program import Program, Run
@@ -95,6 +96,9 @@ class Record:
         self.now: dict[str, Any] | None = None
         self.cases: dict[str, list[Path]] = {}
         """The files of failing runs, by task"""
+        self.sections: list[page.Section] = []
+        self._drawn: list[str] = []
+        """The names of the figures of the present task"""
         self._params = b""
         self._settings = self._described()
         self._first(sources)
@@ -162,7 +166,7 @@ class Record:
     def add(self, result: AnyResult) -> None:
         """Writes what a task left."""
         self.results.append(result)
-        self.now = None
+        self.now, self._drawn = None, []
         self._keep_params()
         descended = with_losses(result)
         if descended is not None:
@@ -186,8 +190,16 @@ class Record:
             "solver": self._solver(result),
         }
         self.folder.write_json(SETTINGS, self._settings)
+        self._page(result)
         self._summary("running")
         self.status("running")
+
+    def _page(self, result: AnyResult) -> None:
+        fragment = result.fragment if isinstance(result, Fitted) else ""
+        self.sections.append(page.Section(report.report(result), tuple(self._drawn), fragment))
+        command = shlex.join(self.asked.command) or f"tasks of {self.asked.file}"
+        about = (command, f"began {self.began}, dpl {__version__}")
+        self.folder.write(page.PAGE, page.html(Path(self.asked.file).name, about, self.sections).encode())
 
     @property
     def seconds(self) -> float:
@@ -238,8 +250,9 @@ class Record:
         if runs and names and next(iter(runs.values())).time.size > 1:
             self._plot(result.name, plots.over_time(runs, names, f"{result.name} on {result.scenario}"))
 
-    def _plot(self, name: str, files: Mapping[str, bytes]) -> None:
-        for ending, data in files.items():
+    def _plot(self, name: str, drawing: Mapping[str, bytes]) -> None:
+        self._drawn.append(name)
+        for ending, data in drawing.items():
             self.folder.write(f"plots/{name}.{ending}", data)
 
 

@@ -11,7 +11,7 @@ from dpl.results.table import Block, Table
 from dpl.tasks.record import Recorded
 from dpl.tasks.refine import Refined, Round, Row
 from dpl.tasks.result import Quantity, number
-from dpl.tasks.suggest import Reading, Suggested
+from dpl.tasks.suggest import Suggested
 
 ROWS = 5
 """So many rows of what was recorded are shown"""
@@ -70,19 +70,13 @@ def suggested(result: Suggested) -> list[Block]:
             for i, formula in enumerate(reading.formulas)
         )
         header = ("", f"{reading.output} =", "complexity", "error", "BIC")
-        blocks += [Table(header, body, frozenset({2, 3, 4}), (4,)), *_doubt(reading)]
+        blocks.append(Table(header, body, frozenset({2, 3, 4}), (4,)))
     return blocks
 
 
 def _error(share: float) -> str:
     """Relative to how much the network varies."""
     return f"{100 * share:.2g} %" if math.isfinite(share) else "–"
-
-
-def _doubt(reading: Reading) -> list[str]:
-    if reading.best is not None:
-        return []
-    return [f"  none of these says well what {reading.output} is: allow more `terms`, or keep the network"]
 
 
 # ---------------------------------------------------------------- refine
