@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -83,7 +83,7 @@ _LISTENING: list[list[tuple[str, tuple[Any, ...]]]] = []
 
 
 @contextmanager
-def heard() -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
+def heard() -> Generator[list[tuple[str, tuple[Any, ...]]]]:
     """The calls of networks meanwhile, in their order: the name, and what it is given; in a trace these are tracers."""
     calls: list[tuple[str, tuple[Any, ...]]] = []
     _LISTENING.append(calls)
