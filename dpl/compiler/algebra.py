@@ -101,6 +101,16 @@ def weights_of(path: str) -> Symbol:
     return symbol(f"weights {path}")
 
 
+def points_of(path: str) -> Symbol:
+    """The points of a table, or of a column of data along time."""
+    return symbol(f"points {path}")
+
+
+def is_compound(expr: Expr) -> bool:
+    """Whether it stands for weights or points, of which nothing is computed by itself."""
+    return bool(expr.is_Symbol) and expr.name.startswith(("weights ", "points "))
+
+
 def start_of(path: str) -> Symbol:
     """The start of a state that a caller may change."""
     return symbol(f"start {path}")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dpl.compiler import data
+from dpl.compiler.data import unit as _unit
 from dpl.compiler.literals import Code, Make
 from dpl.compiler.lower import Lowered, LoweredMode, LoweredTransition
 from dpl.compiler.slices import Pattern, Tick
@@ -57,9 +59,23 @@ def scenario(
     if system.run is not None:
         arguments |= _dynamic(lowered, system.run, functions)
     arguments |= {"ranges": own.get("ranges"), "defaults": lowered.defaults or None}
+    arguments |= _measured(lowered, functions)
     if modes:
         arguments |= _hybrid(lowered, own, modes)
     return Make("spec.Scenario", arguments)
+
+
+def _measured(lowered: Lowered, functions: dict[str, Code]) -> dict[str, Any]:
+    """What a scenario says of data and tables."""
+    observations = (lowered.system.whole or lowered.system).observations
+    return {
+        "observations": tuple(map(data.observation, observations)) or None,
+        "sensors": functions.get("sensors"),
+        "row": tuple(v.path for v in lowered.causal.observed.row) or None,
+        "tables": tuple(map(data.table, lowered.tables)) or None,
+        "signals": lowered.signals or None,
+        "knots": functions.get("knots"),
+    }
 
 
 def _dynamic(lowered: Lowered, run: RunSettings, functions: dict[str, Code]) -> dict[str, Any]:
@@ -123,7 +139,7 @@ def _hybrid(lowered: Lowered, own: dict[str, Code], modes: Sequence[dict[str, Co
 
 
 def _mode(mode: LoweredMode, functions: dict[str, Code]) -> Make:
-    roles = ("margins", "tests", "alarms", "project", "recorded", "instants", "jumps")
+    roles = ("margins", "tests", "alarms", "project", "recorded", "instants", "jumps", "knots", "sensors")
     return Make(
         "spec.Mode",
         {
@@ -207,13 +223,15 @@ def _given(variable: Variable) -> Make:
     listed = literal_value(Scoped(domain, variable.scope, variable.unit)) if isinstance(domain, syntax.List) else None
     low, high = (None, None) if listed else _ends(variable)
     value = _default(variable.value)
-    if value is None and distribution is None:
+    if value is None and distribution is None and variable.row is None:
         value = listed[0] if isinstance(listed, tuple) else ((low or 0.0) + (high or 0.0)) / 2
+    row = data.given(variable.row) if variable.row is not None else {"value": value}
     return Make(
         "spec.Given",
         {
             "name": variable.path,
-            "value": Code("None") if value is None else value,
+            **row,
+            "value": Code("None") if row["value"] is None else row["value"],
             "unit": _unit(variable.display),
             "low": low,
             "high": high,
@@ -394,6 +412,15 @@ def task(use: TaskUse, functions: TaskFunctions) -> Make:
             "of": use.of or None,
             "show": use.show or None,
             "needs": use.needs or None,
+            "priors": None if use.priors else False,
+            "hold_out": use.hold_out or None,
+            "hold_after": use.hold_after,
+            "span": use.span,
+            "profile": use.profile or None,
+            "every": use.every,
+            "network": use.network.path if use.network else None,
+            "territory": use.territory.name if use.territory else None,
+            "repeat": use.repeat or None,
             "origin": item.span.origin,
         },
     )
@@ -444,13 +471,6 @@ def _comparison(comparison: Comparison, function: Code) -> Make:
 
 
 # ---------------------------------------------------------------- what they share
-
-
-def _unit(unit: Unit) -> Make | None:
-    if unit.scale == 1 and unit.text in ("", "1"):
-        return None
-    scale = float(unit.scale)
-    return Make("spec.Unit", {"text": unit.text, "scale": None if scale == 1 else scale})
 
 
 def _method(method: MethodUse | None) -> Make | None:

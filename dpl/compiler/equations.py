@@ -6,11 +6,12 @@ Names that only rename another are replaced by it (`pendulum.u` by `pilot.u`), s
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dpl.compiler import ir
 from dpl.compiler.algebra import INFINITY, ONE, TIME, ZERO, Expr, Symbol, next_of, number, opaque, sp
 from dpl.compiler.lagrange import Mechanics, Projection
+from dpl.compiler.observations import Observed, observed
 from dpl.compiler.shapes import shaped
 from dpl.compiler.structure import Relation, causalize
 from dpl.compiler.symbolic import Translator
@@ -34,6 +35,7 @@ class CausalSystem:
     """Losses and metrics; reductions over time stand in them as symbols"""
     squares: tuple[tuple[str, Expr], ...]
     """By key, what is squared in those of them that are minimised as sums of squares"""
+    observed: Observed = field(default_factory=Observed)
     leading: tuple[tuple[str, Symbol], ...] = ()
     """By path, results of networks that are fixed during a run with events"""
     projection: Projection | None = None
@@ -60,6 +62,7 @@ def causal_system(system: System) -> CausalSystem:
         (m, translator.in_unit(Scoped(m.item.value, m.scope, m.unit)).xreplace(aliases)) for m in system.measures
     )
     squares = tuple((key, translator.scoped(s.base).xreplace(aliases)) for key, s in system.squares.items())
+    compared = observed(translator).mapped(lambda e: e.xreplace(aliases))
     for equation in system.equations:
         if equation.kind == "initial":  # may ask for derivatives
             translator.scoped(equation.left), translator.scoped(equation.right)  # pyright: ignore[reportUnusedExpression]
@@ -73,9 +76,8 @@ def causal_system(system: System) -> CausalSystem:
     except CompileError:
         causalize(found, Search(translator, {}))  # says the same with every name of the text
         raise
-    return CausalSystem(
-        translator, relations, aliases, shaped(statements, translator), measures, squares, tuple(leads), projection
-    )
+    solved = shaped(statements, translator)
+    return CausalSystem(translator, relations, aliases, solved, measures, squares, compared, tuple(leads), projection)
 
 
 def _still(variable: Variable, translator: Translator) -> Relation:

@@ -244,7 +244,7 @@ class _Grouping:
         return found
 
     def is_constant(self, expr: Expr) -> bool:
-        return expr.is_number or expr in self.constant
+        return expr.is_number or (expr in self.constant and self.is_number(expr))
 
     def key(self, what: Any) -> int:
         return self._keys.setdefault(what, len(self._keys))
@@ -421,7 +421,7 @@ class _Writer:
                 vector = self.hold(self.g.new("vector"), symbols)
                 self.body.append(ir.Vector(vector, "states"))
                 self.joined.add("states")
-        found = [(s, key) for s, _, key in self.f.lookups if self.g.is_number(s) and not s.name.startswith("weights ")]
+        found = [(s, key) for s, _, key in self.f.lookups if self.g.is_number(s)]
         like = None
         if found:
             self.looked_up = [s for s, _ in found]

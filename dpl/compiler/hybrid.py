@@ -157,8 +157,9 @@ class _Mode(Measuring):
         valueless = tuple(i for i, e in enumerate(read.instants) if self.lacks(e))
         quantities = {v.path: self.or_nan(self.translator.symbol(v)) for v in self.observed}
         self.instant("observe", OBSERVE, quantities)
+        self.sensors(self.or_nan)
         transitions = tuple(self.transition(e) for e in self.system.events)
-        self.conditions()
+        self.knots([*right, *self.conditions()])
         self.project()
         spans = [a.spans[a.modes.index(m)] for a, m in self.configuration.items()]
         return LoweredMode(
@@ -245,8 +246,9 @@ class _Mode(Measuring):
         automaton, mode = event.go
         return self.whole.automata.index(automaton), automaton.modes.index(mode)
 
-    def conditions(self) -> None:
-        """Margins of what is watched between ticks and at them; and the alarms."""
+    def conditions(self) -> list[Expr]:
+        """Margins of what is watched between ticks, which it returns, and at them; and the alarms."""
+        margins: list[Expr] = []
         watched = [e for e in self.system.events if e.condition is not None]
         for role, doc, sampled in (
             ("margins", "positive where an event's condition holds", False),
@@ -255,11 +257,14 @@ class _Mode(Measuring):
             events = [e for e in watched if e.sampled == sampled]
             if events:
                 found = [e.condition for e in events if e.condition is not None]
-                self.instant(role, doc, tuple(margin(self.translator.scoped(c)) for c in found))
+                values = [margin(self.translator.scoped(c)) for c in found]
+                self.instant(role, doc, tuple(values))
+                margins += [] if sampled else values
         timed = [self.alarm(e) for e in self.system.events if e.condition is None]
         if timed:
             doc = "first time, period and last time of each event that a clock sets off"
             self.function("alarms", doc, ("fixed",), tuple(timed))
+        return margins
 
     def alarm(self, event: Event) -> tuple[Expr, Expr, Expr]:
         if event.at is not None:

@@ -1,7 +1,7 @@
 """The Jacobian of a right-hand side as expressions: only the entries that are not zero whatever the values are.
 
 Forward accumulation over the statements, each differentiated by SymPy. Where a function that SymPy does not know reads
-the state (a network, a table, an equation solved by iterations), there is none, and the runtime differentiates the
+the state (a network, an equation solved by iterations), there is none, and the runtime differentiates the
 program instead.
 """
 
@@ -25,6 +25,7 @@ from dpl.compiler.algebra import (
     sp,
     symbol,
 )
+from dpl.compiler.lookups import lookup_of, slope
 from dpl.compiler.simplify import cost
 
 MOST_STATES = 300
@@ -124,6 +125,8 @@ def _partial(value: Expr, by: Symbol) -> Expr:
         first, *others = args
         rest = value.func(*others) if len(others) > 1 else others[0]
         return _chosen(opaque(_BETWEEN[name])(first, rest), _partial(first, by), _partial(rest, by))
+    if lookup_of(value) is not None:
+        return slope(value) * _partial(args[1], by)
     if name in SYMPY_FUNCTIONS and len(args) == 1:
         return _outer(value) * _partial(args[0], by)
     raise _Unknown

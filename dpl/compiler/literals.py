@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,6 +25,21 @@ class Code:
     text: str
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """A tuple of numbers, as many a line as fit."""
+
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The call of a function with one long text of letters, digits, `+`, `/` and `=`."""
+
+    function: str
+    text: str
+
+
 def text_of(value: Any) -> str:
     """The literal on one line."""
     match value:
@@ -38,7 +55,11 @@ def text_of(value: Any) -> str:
         case dict():
             entries = cast("dict[str, Any]", value)
             return "{" + ", ".join(f"{quoted(k)}: {text_of(v)}" for k, v in entries.items()) + "}"
-        case float() if value in (float("inf"), float("-inf")):
+        case Numbers(values):
+            return text_of(values)
+        case Packed(function, text):
+            return f'{function}("{text}")'
+        case float() if not math.isfinite(value):
             return f"float({quoted(str(value))})"
         case str():
             return quoted(value)
@@ -66,11 +87,23 @@ def _pretty(value: Any, indent: str, spent: int = 20) -> list[str]:
         case Make(name, arguments):
             items = [(f"{key}=", item) for key, item in arguments.items() if item is not None]
             return _bracketed(f"{name}(", items, indent)
+        case Numbers(values):
+            return ["(", *_filled([text_of(v) for v in values], indent + "    "), f"{indent})"]
+        case Packed(function, text):
+            width = WIDTH - len(indent) - 6
+            pieces = (text[i : i + width] for i in range(0, len(text), width))
+            return [f"{function}(", *(f'{indent}    "{piece}"' for piece in pieces), f"{indent})"]
         case tuple() if value:
             parts = cast("tuple[Any, ...]", value)
             return _bracketed("(", [("", item) for item in parts], indent)
         case _:
             return [text]
+
+
+def _filled(items: list[str], indent: str) -> list[str]:
+    """As many items a line as fit."""
+    wrapped = textwrap.wrap(", ".join(items) + ",", WIDTH - len(indent), break_long_words=False, break_on_hyphens=False)
+    return [indent + line for line in wrapped]
 
 
 def _bracketed(opening: str, items: list[tuple[str, Any]], indent: str) -> list[str]:

@@ -22,7 +22,7 @@ from dpl.compiler.timing import Timing, groups, timing
 from dpl.language import syntax
 from dpl.language.builtins import TIME_REDUCTIONS
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
-from dpl.language.model import FreeLet, System, Variable
+from dpl.language.model import FreeLet, System, TableUse, Variable
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,20 @@ class Lowered:
     @property
     def system(self) -> System:
         return self.causal.system
+
+    @property
+    def tables(self) -> tuple[TableUse, ...]:
+        """Those that it looks something up in, in any mode."""
+        found = {path: use for t in self._translators() for path, use in t.tables.items()}
+        return tuple(found.values())
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The columns of data that it reads as functions of time."""
+        return tuple(dict.fromkeys(path for t in self._translators() for path in t.signals))
+
+    def _translators(self) -> tuple[Translator, ...]:
+        return (self.causal.translator, *(m.causal.translator for m in self.modes))
 
     def all_functions(self) -> Iterator[tuple[str, ir.Function, ir.Function]]:
         """Every function, those of modes included: its name, itself, and what it was before parts were shared."""
@@ -184,6 +198,7 @@ class Measuring(Slices):
         relations = [Relation(s, value, m.item.span, s) for s, (m, value) in own.items()]
         statements = causalize(relations, Search(self.translator, self.causal.aliases))
         returns = {m.item.name: s for s, (m, _) in own.items()} | dict(self.causal.squares)
+        returns |= dict(self.causal.observed.once)
         everything = (*self.statements, *statements)
         self.function(
             "results", "every loss and metric by name", ("reduced", "fixed"), returns, self.reduced, everything
@@ -246,6 +261,7 @@ def _lower_smooth(s: Measuring) -> Lowered:
     pattern = None
     if moving:
         s.jumps(right)
+        s.knots(right)
         s.instant("rhs", RHS, (s.timing.rate_symbols, read.quadratures))
         pattern = s.jacobian(right) if implicit(s.system) else None
         if read.recorded:
@@ -253,6 +269,7 @@ def _lower_smooth(s: Measuring) -> Lowered:
         if read.instants:
             s.instant("instants", INSTANTS, read.instants)
     s.instant("observe", OBSERVE, {v.path: s.translator.symbol(v) for v in s.observed})
+    s.sensors()
     s.freed()
     windows = s.windows()
     ranged = s.ranges()

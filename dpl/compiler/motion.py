@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dpl.compiler.algebra import ONE, SYMPY_FUNCTIONS, TIME, ZERO, Expr, Symbol, function_name, opaque, sp
 from dpl.compiler.arrays import is_pieces
+from dpl.compiler.lookups import lookup_of, slope
 from dpl.compiler.structure import Relation
 from dpl.language import syntax
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
@@ -45,6 +46,11 @@ class Motion:
             return translator.symbol(variable)
         if variable.clock is not None or variable.kind in ("param", "given", "const"):
             return ZERO
+        if variable.kind == "column":
+            value = translator.signal(variable)
+            for _ in range(order):
+                value = self.along(value, at)
+            return value
         found = translator.symbol(variable, order)
         if variable.kind == "state" and order <= translator.structure.orders[variable]:
             return found
@@ -137,10 +143,12 @@ def _chain(expr: Expr, rates: Sequence[Expr], at: syntax.Expr) -> Expr:
         return _with(expr, 0, rates[0])
     if is_pieces(expr):
         return expr.func(*rates)
-    if name in ("dot", "matmul"):
+    if name in ("dot", "matmul", "conv"):
         return sp.Add(*(_with(expr, i, r) for i, r in enumerate(rates) if r != 0))
     if name == "norm":
         return opaque("dot")(args[0], rates[0]) / expr
+    if lookup_of(expr) is not None:
+        return slope(expr) * rates[1]
     slopes = _slopes(name, expr, moving=rates[-1] != 0)
     if slopes is None:
         what = "of a network" if name.startswith("network ") or name == "result" else f"through `{name}`"

@@ -12,7 +12,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-_OURS = "jnp dpl groups networks noise roots spec MODULE time states sampled held fixed values reduced runs unknowns"
+_OURS = (
+    "jnp dpl groups networks noise packed roots spec MODULE time states sampled held fixed values reduced row runs "
+    "unknowns"
+)
 RESERVED = frozenset((*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *_OURS.split()))
 
 
@@ -90,6 +93,7 @@ _FORMS = {
     "next": "next_{}",
     "start": "{}_start",
     "weights": "{}_weights",
+    "points": "{}_points",
     "invariant": "k{}",
     "shared": "s{}",
     "inner": "inner_{}",

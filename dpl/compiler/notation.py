@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dpl.compiler import ir
 from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, function_name, network_path, opaque, sp
 from dpl.compiler.arrays import ALL, Axis, bound_axes, by_element, is_term, reduction
+from dpl.compiler.lookups import lookup_of
 from dpl.compiler.printer import Printer
 from dpl.language.builtins import FUNCTIONS
 
@@ -72,6 +73,10 @@ class Notation(Printer):
             return f"{path}({', '.join(map(self.text, args[1:]))})", _ATOM
         if is_term(expr):
             return self.term(expr), _ATOM
+        found = lookup_of(expr)
+        if found is not None:  # `drive'(x)` is its slope
+            primes = "'" * found[1]
+            return f"{_table(args[0])}{primes}({self.text(args[1])})", _ATOM
         if " " in name and not name.startswith("noise "):
             return self.moved(name, args), _ATOM
         return self._special(name, args)
@@ -148,6 +153,11 @@ class Notation(Printer):
             case _:
                 shown = name.removeprefix("array_").removeprefix("runs_").replace("Abs", "abs")
                 return f"{shown}({', '.join(map(self.text, args))})", _ATOM
+
+
+def _table(points: Symbol) -> str:
+    """The table or column that some points are of."""
+    return points.name.removeprefix("points ")
 
 
 def counted(axes: Sequence[Axis]) -> str:
@@ -310,6 +320,9 @@ def _displayed(expr: Expr) -> Expr:
             return getattr(sp, _KNOWN[name])(*args)
         if name == "straight_through":
             return args[0]
+        found = lookup_of(expr)
+        if found is not None:
+            return sp.Function(_table(expr.args[0]).rsplit(".", 1)[-1] + "prime" * found[1])(args[1])
         path = network_path(expr)
         if path is not None:
             return sp.Function(path.rsplit(".", 1)[-1])(*args[1:])

@@ -76,6 +76,8 @@ class PlainPrinter(Printer):
             raise NotPlain("a network at each index")
         if path is not None:
             return f"{self.networks[path][0]}({', '.join(map(self.text, args[1:]))})", _ATOM
+        if name == "conv":
+            return self.conv([self.text(a) for a in args], str(len(self.shapes.of(args[0])))), _ATOM
         if name == "pick":
             self.used.add(name)
             return f"pick({', '.join(map(self.text, args[:2]))})", _ATOM
@@ -133,6 +135,10 @@ class PlainPrinter(Printer):
 
     def along(self, function: str, text: str, axis: str) -> str:
         return f"np.{function}({text}, axis={axis})"
+
+    def conv(self, texts: list[str], rank: str) -> str:
+        self.used.add("conv")
+        return f"conv({', '.join(texts)}, {rank})"
 
     def count(self, low: int, high: int) -> str:
         return f"np.arange({low}.0, {high + 1}.0)"

@@ -9,6 +9,7 @@ from dpl.compiler import noise
 from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, function_name, network_path, sp
 from dpl.compiler.arrays import LAYOUTS
 from dpl.compiler.literals import quoted
+from dpl.compiler.lookups import lookup_of
 from dpl.language.builtins import FUNCTIONS
 
 MOST_ORDERED = 50
@@ -38,7 +39,7 @@ _CALLS = {
     "pick": FUNCTIONS["choose"].jax,
 }
 _ALONG = {"sum": "sum", "mean": "mean", "product": "prod", "min": "min", "max": "max"}
-AXES = (*LAYOUTS, "einsum ", *(f"{kind} along " for kind in _ALONG))
+AXES = (*LAYOUTS, "einsum ", "conv ", *(f"{kind} along " for kind in _ALONG))
 ARRAYS = ("full", "gathered", "count", "whole")
 
 
@@ -149,11 +150,19 @@ class Printer:
             return self.network(expr), _ATOM
         if name in ARRAYS or name.startswith(AXES):
             return self.array(name, args), _ATOM
+        found = lookup_of(expr)
+        if found is not None:
+            return self.lookup(args[0], args[1], *found), _ATOM
         if name.startswith(noise.STREAM):
             return f"noise.stream({self.text(args[0])}, {quoted(name.removeprefix(noise.STREAM))})", _ATOM
         if name.startswith("freed "):
             return f"dpl.freed(values, {quoted(name.removeprefix('freed '))}, {self.text(args[0])})", _ATOM
         return self.special(name, args), _ATOM
+
+    def lookup(self, points: Symbol, x: Expr, using: str, order: int) -> str:
+        """What a table or a column of data is at x, or its derivative of some order."""
+        call = f"({self.symbol(points)}, {self.text(x)}, {quoted(using)}{f', {order}' if order > 1 else ''})"
+        return f"dpl.lookup{'_slope' if order else ''}{call}"
 
     def special(self, name: str, args: tuple[Expr, ...]) -> str:
         """What is not written as a call of the same arguments."""
@@ -193,6 +202,8 @@ class Printer:
                 return f"{self.text(args[0], _ATOM)}.transpose({rest})"
             case "einsum":
                 return f"{self.np}.einsum({', '.join([quoted(rest), *texts])})"
+            case "conv":
+                return self.conv(texts, rest)
             case "gathered":
                 return f"{self.text(args[0], _ATOM)}[{', '.join(texts[1:])}]"
             case "written":
@@ -210,6 +221,10 @@ class Printer:
     def along(self, function: str, text: str, axis: str) -> str:
         """A reduction along some axes."""
         return f"dpl.total({text}, axis={axis})" if function == "sum" else f"jnp.{function}({text}, axis={axis})"
+
+    def conv(self, texts: list[str], rank: str) -> str:
+        """In so many axes, the last ones."""
+        return f"dpl.conv({', '.join(texts)}, {rank})"
 
     def count(self, low: int, high: int) -> str:
         return f"dpl.count({low}, {high})"

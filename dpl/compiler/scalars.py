@@ -166,6 +166,13 @@ def pick(scores: Any, values: Any) -> float:
     return float(values[int(np.argmax(scores))])
 
 
+def conv(image: Any, kernel: Any, rank: int) -> Any:
+    """The sums of products of a kernel with the parts of an image that it fits into, in the last axes."""
+    axes = tuple(range(-rank, 0))
+    parts = np.lib.stride_tricks.sliding_window_view(image, np.shape(kernel)[-rank:], axes)
+    return (parts * np.expand_dims(kernel, tuple(range(-2 * rank, -rank)))).sum(axes)
+
+
 def linear_solve(rows: tuple[Any, ...], right: tuple[Any, ...]) -> list[Any]:
     """The unknowns x of `rows @ x = right`, by elimination with pivots; NaN where there is no one solution."""
     a, b, n = [list(row) for row in rows], list(right), len(right)

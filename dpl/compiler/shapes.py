@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from dpl.compiler import ir, noise
-from dpl.compiler.algebra import Expr, Symbol, function_name, network_path, next_of, opaque, sp, start_of
+from dpl.compiler.algebra import (
+    Expr,
+    Symbol,
+    function_name,
+    is_compound,
+    network_path,
+    next_of,
+    opaque,
+    sp,
+    start_of,
+)
 from dpl.compiler.arrays import ALL, REDUCTIONS, bound_axes, extent, is_pieces, is_slice, places, reduction
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
 from dpl.language.model import NetworkUse, PortType
@@ -105,7 +115,7 @@ class Shapes:
         for statement in statements:
             if isinstance(statement, ir.Assign):
                 self.learn(statement.target, statement.value)
-        return lambda expr: not self.of(expr) and network_path(expr) is None and expr not in self._batches
+        return lambda expr: not (self.of(expr) or is_compound(expr) or network_path(expr) or expr in self._batches)
 
     def of(self, expr: Expr) -> Shape:
         if expr.is_Symbol:
@@ -198,6 +208,13 @@ def _indexed(shape: Shape, text: str) -> Shape:
     return (*kept, *shape[len(subscripts) :])
 
 
+def _convolved(shapes: list[Shape], text: str) -> Shape:
+    """Of an image and a kernel in so many axes, the last ones."""
+    rank = int(text)
+    places = (n - k + 1 for n, k in zip(*(s[-rank:] for s in shapes), strict=True))
+    return (*_broadcast(s[:-rank] for s in shapes), *places)
+
+
 def _at(shape: Shape, subscripts: tuple[Expr, ...]) -> Shape:
     kept: list[int] = []
     for size, s in zip(shape, subscripts, strict=False):
@@ -244,6 +261,7 @@ _RULES: dict[str, Callable[[list[Shape]], Shape]] = {
     "transpose": lambda s: s[0][::-1],
     "matmul": lambda s: (*s[0][:-1], *(s[1][:-2] + s[1][-1:] if len(s[1]) > 1 else ())),
     "interpolate": lambda s: s[0],
+    "conv": lambda s: _convolved(s, str(len(s[0]))),
     "pick": lambda s: _broadcast(s)[:-1],
     "gathered": lambda s: (*_broadcast(s[1:]), *s[0][len(s) - 1 :]),
 }
@@ -254,6 +272,7 @@ _AXES: dict[str, Callable[[list[Shape], str], Shape]] = {
     "joined ": _joined,
     "stacked ": _stacked,
     "einsum ": _contracted,
+    "conv ": _convolved,
     **{f"{kind} along ": (lambda s, text: _reduced(s[0], text)) for kind in REDUCTIONS},
 }
 """By how the name begins, of the shapes of the arguments and the rest of the name"""

@@ -16,7 +16,17 @@ from dpl.compiler.notation import Notation, latex, latex_name, latex_rows, state
 from dpl.compiler.operations import operations
 from dpl.compiler.structure import Relation
 from dpl.language import modes, syntax
-from dpl.language.model import CheckedModel, During, Event, NetworkUse, PortType, System, Variable
+from dpl.language.model import (
+    CheckedModel,
+    During,
+    Event,
+    NetworkUse,
+    Observation,
+    PortType,
+    System,
+    TableUse,
+    Variable,
+)
 from dpl.language.source import Span
 from dpl.language.units import unit_text
 
@@ -93,11 +103,13 @@ def show_model(model: CheckedModel) -> str:
 
 
 def _checked(system: System) -> list[str]:
-    rows = [("kind", "name", "unit", "value", "when", "from")] + [_row(v) for v in system.variables]
+    variables = dict.fromkeys((*system.variables, *system.row, *system.signals))
+    rows = [("kind", "name", "unit", "value", "when", "from")] + [_row(v) for v in variables]
     lines = [f"part {p.path}: {getattr(p.item, 'name', '')}" for p in system.parts]
     lines += [f"modes of {a.path or system.name}: {', '.join(a.modes)}" for a in system.automata]
     lines += _columns(rows)
     lines += [_network(n) for n in system.networks]
+    lines += [_table(t) for t in system.tables]
     for equation in system.equations:
         if equation.kind != "definition":
             word = "" if equation.kind == "equation" else f"{equation.kind} "
@@ -110,6 +122,7 @@ def _checked(system: System) -> list[str]:
         lines.append(
             f"{measure.item.kind} {measure.item.name} [{unit}] = {' '.join(measure.item.value.span.text.split())}"
         )
+    lines += [_observation(o) for o in system.observations]
     if system.run is not None:
         run = system.run
         method = f" using {run.method.row.name}" if run.method else ""
@@ -173,6 +186,18 @@ def _network(use: NetworkUse) -> str:
     options = use.options
     inside = f" {{ hidden {', '.join(map(str, options.hidden))}; activation {options.activation} }}" if options else ""
     return f"network {use.path}({_ports(use.inputs)}) -> ({_ports(use.outputs)}){inside}"
+
+
+def _table(use: TableUse) -> str:
+    ends = f"{use.knots[0]:g} to {use.knots[-1]:g}" if use.knots else "none"
+    signature = f"{use.path}({_ports((use.input,))}) -> {_ports((use.output,))}"
+    return f"table {signature} {{ {len(use.knots)} points, {ends}; {use.using} }}"
+
+
+def _observation(observation: Observation) -> str:
+    when = "along the run" if observation.timed else "once a run"
+    estimated = ", of unknown scale" if observation.estimated else ""
+    return f"{_text(observation.span)}  # {when}{estimated}; {observation.span.origin}"
 
 
 def _ports(ports: tuple[PortType, ...]) -> str:

@@ -5,7 +5,7 @@ What depends neither on time nor on state is computed once per run, in `fixed`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -21,6 +21,7 @@ from dpl.compiler.algebra import (
     free,
     next_of,
     opaque,
+    points_of,
     sp,
     start_of,
     symbols_in,
@@ -30,6 +31,7 @@ from dpl.compiler.equations import CausalSystem
 from dpl.compiler.grouping import grouped, large
 from dpl.compiler.jacobian import jacobian as entries
 from dpl.compiler.jumps import switching_times
+from dpl.compiler.lookups import point_times
 from dpl.compiler.shapes import Shapes
 from dpl.compiler.simplify import Hoisting, changed, share
 from dpl.compiler.start import Beginning, Start
@@ -53,6 +55,7 @@ Pattern = tuple[tuple[int, ...], tuple[int, ...]]
 
 INSTANT = ("time", "states", "sampled", "held", "fixed")
 JACOBIAN = "the derivatives of `rhs` by the states and the time that are not zero"
+SENSORS = "what each observation along the run is distributed by"
 _STARTING = "the states at the start; the first tick replaces what is held"
 
 
@@ -179,6 +182,18 @@ class Slices:
         if found:
             self.function("jumps", "times at which the right-hand side jumps or has a kink", ("fixed",), tuple(found))
 
+    def knots(self, values: Sequence[Expr]) -> None:
+        """The times at which tables and data that the right-hand side looks up by the time pass their points."""
+        if not self.translator.tables and not self.translator.signals:
+            return
+        shapes = Shapes(self.translator)
+        found = point_times(
+            self._body(values), map(self.causal.aliased, values), lambda e: self._stays(e) and not shapes.of(e)
+        )
+        if found:
+            doc = "times at which what is looked up by the time passes its points"
+            self.function("knots", doc, ("fixed",), tuple(found))
+
     def positions(self) -> frozenset[int]:
         """The states whose derivative is another state, up to a fixed factor: semi-implicit Euler moves them last."""
         values = {s.target: s.value for s in self.statements if isinstance(s, ir.Assign)}
@@ -205,6 +220,20 @@ class Slices:
         )
         return found.rows, found.columns
 
+    # ------------------------------------------------------------ what is compared with data
+
+    @property
+    def row(self) -> tuple[Symbol, ...]:
+        """What `sensors` is told of a row of data."""
+        return tuple(map(self.translator.symbol, self.causal.observed.row))
+
+    def sensors(self, change: Callable[[Expr], Expr] = lambda e: e) -> None:
+        """The arguments of what is observed along the run."""
+        found = self.causal.observed.timed
+        if found:
+            returns = tuple(tuple(map(change, arguments)) for arguments in found)
+            self.function("sensors", SENSORS, (*INSTANT, "row"), returns, {*self.timing.instant, *self.row})
+
     # ------------------------------------------------------------ what is fixed
 
     def fixed(self, starts: tuple[Start, ...], reduced: tuple[Symbol, ...] = ()) -> None:
@@ -220,6 +249,7 @@ class Slices:
             "sampled": self.timing.sampled_symbols,
             "held": self.timing.held,
             "reduced": reduced,
+            "row": self.row,
             "fixed": wanted,
         }
         for role, f in self.raw.items():
@@ -240,6 +270,7 @@ class Slices:
         read = {r for s in body for r in ir.reads(s)} | free(wanted)
         keys |= {self.translator.symbol(v): v.path for v in self.system.variables if v.kind in ("param", "given")}
         keys |= {weights_of(path): path for path in self.translator.networks}
+        keys |= {points_of(path): path for path in (*self.translator.tables, *self.translator.signals)}
         keys[noise.RUN_NOISE] = noise.NAME
         lookups = tuple((s, "values", keys[s]) for s in by_name(read & inputs))
         return ir.Function(self.prefix + role, doc, ("values",), (), lookups, tuple(body), returns)

@@ -6,6 +6,7 @@ Functions that SymPy would rewrite into forms without a derivative or without a 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import assert_never
@@ -22,12 +23,14 @@ from dpl.compiler.algebra import (
     network_path,
     number,
     opaque,
+    points_of,
     sp,
     weights_of,
 )
 from dpl.compiler.algebra import symbol as make_symbol
 from dpl.compiler.arrays import at
 from dpl.compiler.indexed import Indexed
+from dpl.compiler.lookups import looked_up
 from dpl.compiler.motion import Motion
 from dpl.compiler.rewrite import choice, smoothed
 from dpl.language import syntax
@@ -50,6 +53,7 @@ from dpl.language.model import (
     Scoped,
     Square,
     System,
+    TableUse,
     Variable,
     named,
 )
@@ -84,6 +88,11 @@ class Translator:
     looked_up: dict[Symbol, str] = field(default_factory=dict[Symbol, str])
     """Losses and metrics, and what is squared in them, by their keys among the results of a run"""
     networks: dict[str, NetworkUse] = field(default_factory=dict[str, NetworkUse])
+    tables: dict[str, TableUse] = field(default_factory=dict[str, TableUse])
+    signals: dict[str, Variable] = field(default_factory=dict[str, Variable])
+    """Columns of data that are read as functions of time"""
+    row: dict[str, Variable] | None = None
+    """While what is observed along the run is read: the columns of the row that it is compared with"""
     reductions: list[Reduction] = field(default_factory=list[Reduction])
     leads: frozenset[str] = frozenset()
     """Paths of the names that may be given before the run, as those that tasks free"""
@@ -254,17 +263,31 @@ class Translator:
             case _:
                 assert_never(expr)
 
+    def read(self, variable: Variable, scope: Scope, subscripts: Sequence[syntax.Expr | None] = ()) -> Expr:
+        """What the name of a quantity means; a column is a function of time, but where rows are compared."""
+        if variable.kind != "column":
+            return self.indexed.read(self.symbol(variable), variable, scope, subscripts)
+        if self.row is None:
+            return self.signal(variable)
+        self.row[variable.path] = variable
+        return self.symbol(variable)
+
+    def signal(self, column: Variable) -> Expr:
+        """A column of data along time: linear between its rows."""
+        self.signals[column.path] = column
+        return looked_up(points_of(column.path), TIME, "linear")
+
     def element(self, expr: syntax.Index, scope: Scope) -> Expr:
         found = self.indexed.path(expr, scope)
         if found is not None:
-            return self.indexed.read(self.symbol(found[0]), found[0], scope, found[1])
+            return self.read(found[0], scope, found[1])
         return at(self.expr(expr.object, scope), [self.indexed.subscript(s, scope) for s in expr.subscripts])
 
     def name(self, expr: syntax.Name, scope: Scope) -> Expr:
         found = scope.find(expr.id)
         match found:
             case Variable():
-                return self.indexed.read(self.symbol(found), found, scope)
+                return self.read(found, scope)
             case Index():
                 return self.indexed.index(found)
             case Bound(value):
@@ -343,6 +366,8 @@ class Translator:
         found = scope.find(name)
         if isinstance(found, NetworkUse):
             return self.network_call(expr, found, scope)
+        if isinstance(found, TableUse):
+            return self.table_call(expr, found, scope)
         if isinstance(found, FunctionUse):
             arguments = {n: Scoped(v, scope) for n, v in _arranged(expr, list(found.item.parameters)).items()}
             inner = function_scope(found, arguments, scope)
@@ -392,10 +417,15 @@ class Translator:
         call = opaque(f"network {use.path}")(weights_of(use.path), *arguments)
         return opaque("result")(call, sp.Integer(0)) if len(use.outputs) == 1 else call
 
+    def table_call(self, expr: syntax.Call, use: TableUse, scope: Scope) -> Expr:
+        self.tables[use.path] = use
+        x = self.expr(_arranged(expr, [use.input.name])[use.input.name], scope)
+        return looked_up(points_of(use.path), x, use.using)
+
     def member(self, expr: syntax.Member, scope: Scope) -> Expr:
         found = self.indexed.path(expr, scope)
         if found is not None:
-            return self.indexed.read(self.symbol(found[0]), found[0], scope, found[1])
+            return self.read(found[0], scope, found[1])
         holder = self.indexed.path(expr.object, scope)
         if holder is not None and holder[0].record is not None:
             record, subscripts = holder

@@ -8,7 +8,7 @@ from functools import cached_property
 from math import gcd, lcm
 
 from dpl.compiler import ir
-from dpl.compiler.algebra import TIME, Symbol, next_of, weights_of
+from dpl.compiler.algebra import TIME, Symbol, next_of, points_of, weights_of
 from dpl.compiler.equations import CausalSystem
 from dpl.compiler.noise import RUN_NOISE
 from dpl.language.model import Clock, Variable
@@ -20,7 +20,7 @@ class Timing:
 
     causal: CausalSystem
     inputs: frozenset[Symbol]
-    """Params, givens, weights, and what tells the noise of a run"""
+    """Params, givens, weights, points, and what tells the noise of a run"""
     fixed: frozenset[Symbol]
     """What depends on nothing but inputs, inputs included"""
     states: tuple[tuple[Variable, int], ...]
@@ -66,6 +66,8 @@ def timing(causal: CausalSystem) -> Timing:
     sampled = tuple(v for v in variables if v.kind == "state" and v.clock is not None)
     inputs = {translator.symbol(v) for v in variables if v.kind in ("param", "given")}
     inputs |= {weights_of(path) for path in translator.networks}
+    inputs |= {points_of(path) for path in (*translator.tables, *translator.signals)}
+    inputs |= {points_of(t.path) for t in causal.system.tables} | {points_of(v.path) for v in causal.system.signals}
     inputs |= {RUN_NOISE for v in variables if v.noise}
     moving = {TIME, *(translator.symbol(*s) for s in states), *(translator.symbol(v) for v in sampled)}
     fixed, clocks = set(inputs), dict[Symbol, Clock]()

@@ -150,6 +150,10 @@ class Vectors:
                 axes = tuple(sorted({a for v in values for a in v.axes}))
                 columns = [self._aligned(v, axes, 1) if v.axes else v.expr for v in values[1:]]
                 return Value(expr.func(self._spread(first, axes, context), *columns), axes)
+            case "conv":
+                axes = tuple(sorted({a for v in values for a in v.axes}))
+                rank = len(self._own(first))
+                return Value(opaque(f"conv {rank}")(*(self._aligned(v, axes, rank) for v in values)), axes)
             case _ if name.startswith("network "):
                 return self._network(expr, values)
             case _ if name.startswith("element "):

@@ -109,6 +109,12 @@ FUNCTIONS: dict[str, Builtin] = {
         _row("product", 1, "pure", "smooth", None, "jnp.prod", "product of a pure array", "reduce"),
         _row("norm", 1, "same", "smooth", None, "dpl.norm", "Euclidean length of an array", "reduce"),
         _row("dot", 2, "product", "smooth", None, "jnp.dot", "scalar product of two vectors", "special"),
+        _row(
+            "conv", 2, "product", "smooth", None, "dpl.conv",
+            "conv(image, kernel): at each place where the kernel fits into the image, the sum of products of the two "
+            "(as in machine learning: the kernel is not turned round)",
+            "special",
+        ),
         _row("transpose", 1, "same", "smooth", None, "jnp.transpose", "transpose of a matrix", "special"),
         _row(
             "interpolate", 3, "table", "kink", None, "dpl.interpolate", "interpolate(x, xs, ys): linear between points",

@@ -209,6 +209,8 @@ class Calls(Rules):
                     f"{shape_text(types[0].shape)} and {shape_text(types[1].shape)}",
                 )
             return ()
+        if row.name == "conv":
+            return self.convolved(types[0], types[1], expr.span)
         if row.name == "interpolate":
             if len(types[1].shape) != 1 or types[1].shape != types[2].shape:
                 self.report(

@@ -230,6 +230,19 @@ class Rules(ABC):
         )
         return ()
 
+    def convolved(self, image: Type, kernel: Type, span: Span) -> tuple[int, ...]:
+        """The shape of `conv(image, kernel)`: the places at which the kernel fits into the image."""
+        sizes = list(zip(image.shape, kernel.shape, strict=False))
+        if len(image.shape) == len(kernel.shape) in (1, 2) and all(n >= k for n, k in sizes):
+            return tuple(n - k + 1 for n, k in sizes)
+        self.report(
+            "wrong-shape",
+            "`conv(image, kernel)` takes two lists or two matrices, the kernel not larger than the image",
+            span,
+            f"{shape_text(image.shape)} and {shape_text(kernel.shape)}",
+        )
+        return ()
+
     def wrongshape_text(
         self, wanted: tuple[int, ...], found: tuple[int, ...], span: Span, help: str | None = None
     ) -> None:

@@ -218,6 +218,38 @@ def _end_slope(h: Array, k: Array, d: Array, e: Array) -> Array:
     return jnp.where((d * e <= 0) & (jnp.abs(slope) > 3 * jnp.abs(d)), 3 * d, slope)
 
 
+def lookup_slope(table: tuple[Any, Any], x: Any, using: str, order: int = 1) -> Array:
+    """The derivative of `lookup` to x, of some order: at a knot that of the piece after it."""
+
+    def value(x: Array) -> Array:
+        return lookup(table, x, using)
+
+    for _ in range(order):
+        value = _derivative(value)
+    return value(jnp.asarray(x))
+
+
+def _derivative(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Of a function that is applied to each element by itself."""
+    return lambda x: jax.jvp(function, (x,), (jnp.ones_like(x),))[1]
+
+
+def conv(image: Any, kernel: Any, rank: int | None = None) -> Array:
+    """The sums of products of a kernel with the parts of an image that it fits into ("valid" cross-correlation).
+
+    Both are lists [n], [k] or matrices [n, m], [k, l]; with `rank` such in their last axes, for each element of others.
+    """
+    letters = "ab" if (jnp.ndim(image) if rank is None else rank) == 2 else "a"
+    sizes = [",".join(f"{letter}{i}" for letter in letters) for i in range(3)]
+    return jnp.vectorize(_conv, signature="({}),({})->({})".format(*sizes))(image, kernel)
+
+
+def _conv(image: Array, kernel: Array) -> Array:
+    dtype = jnp.result_type(image, kernel)
+    lhs, rhs = (jnp.asarray(a, dtype)[None, None] for a in (image, kernel))
+    return lax.conv_general_dilated(lhs, rhs, (1,) * image.ndim, "VALID", precision=lax.Precision.HIGHEST)[0, 0]
+
+
 def choose(condition: Any, a: Any, b: Any) -> Array:
     """a where the condition holds, else b. Both are evaluated: guard the argument of what may fail."""
     return jnp.where(condition, a, b)
