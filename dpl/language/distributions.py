@@ -87,6 +87,7 @@ class Distributions(Networks):
         self.reductions, self.along = False, ""
         units = dict(row.arguments)
         arguments = (Scoped(given[n], scope, target.unit if units[n] else None) for n in names if n in given)
+        observation.distribution = row.name
         observation.arguments, observation.dimension = tuple(arguments), target.dimension
 
     def target(self, observation: Observation) -> Variable:
