@@ -277,9 +277,9 @@ class Calls(Rules):
             )
             return self.open()
         if not self.reductions:
-            where = f"`{self.along}` is observed along it" if self.along else "belongs in a loss or metric"
+            where = f", and `{self.along}` is observed along it" if self.along else " and belongs in a loss or metric"
             help_text = "write the quantity itself: it is read at the time of each row" if self.along else None
-            message = f"`{name}` reduces a whole run and {where}"
+            message = f"`{name}` reduces a whole run{where}"
             self.report("misplaced-reduction", message, expr.span, "used here", help=help_text)
         elif not self.system.runs:
             self.report(

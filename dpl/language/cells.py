@@ -27,7 +27,7 @@ MOST_COLUMNS = 10_000
 
 @dataclass(eq=False)
 class Sheet:
-    """Rows of text under one row of headers, all of one length; `starts` says where in the text each row begins."""
+    """Rows of text under one row of headers, no shorter than that; `starts` says where in the text each row begins."""
 
     source: Source
     separator: str
@@ -35,6 +35,10 @@ class Sheet:
     header_start: int = 0
     rows: list[list[str]] = field(default_factory=list[list[str]])
     starts: list[int] = field(default_factory=list[int])
+
+    def column(self, number: int) -> list[str]:
+        """The cells of a column, without the blanks around them."""
+        return [row[number].strip() for row in self.rows]
 
     def place(self, row: int, column: int) -> Span:
         """The text of a cell."""
@@ -104,7 +108,8 @@ def _locate(file: str, named: Span) -> Path:
         message = f"`{file}` leads outside the folder of the file that names it"
         raise CompileError([_of_file("file-outside", message, named, outside)])
     if not there:
-        raise CompileError([_of_file("no-such-file", f"there is no file `{file}`", named, _near(path, file))])
+        message = f"`{file}` is no file that can be read" if real.exists() else f"there is no file `{file}`"
+        raise CompileError([_of_file("no-such-file", message, named, _near(path, file))])
     return real
 
 
@@ -113,7 +118,7 @@ def _near(path: Path, file: str) -> str | None:
     parent = path.parent
     prefix = file[: len(file) - len(path.name)]
     try:
-        names = [p.name for p in parent.iterdir() if p.suffix.lower() in FORMATS][:500]
+        names = [p.name for p in parent.iterdir() if p.suffix.lower() in FORMATS and p.is_file()][:500]
     except (OSError, ValueError):
         return None
     return did_you_mean(file, [prefix + name for name in names]) or (
@@ -231,9 +236,9 @@ def _rows(source: Source, separator: str | None, named: Span) -> Sheet:
 def _add(sheet: Sheet, row: list[str], start: int, named: Span) -> None:
     """One row; cells that are left over are dropped where nothing stands in them, as is a row in which nothing does."""
     wide = len(sheet.headers)
-    if not any(cell.strip() for cell in row):
+    if not "".join(row).strip():
         return
-    if len(row) < wide or any(cell.strip() for cell in row[wide:]):
+    if len(row) < wide or "".join(row[wide:]).strip():
         line = sheet.source.line(sheet.source.position(start)[0])
         message = f"this row has {len(row)} cells, and there are {wide} columns"
         place = Span(sheet.source, start, start + len(line))
@@ -245,7 +250,7 @@ def _add(sheet: Sheet, row: list[str], start: int, named: Span) -> None:
         raise CompileError([_named(found, named)])
     if len(sheet.rows) >= MOST_ROWS:
         raise CompileError([_too_many(sheet.source.name, named)])
-    sheet.rows.append([cell.strip() for cell in row[:wide]])
+    sheet.rows.append(row)
     sheet.starts.append(start)
 
 

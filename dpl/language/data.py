@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 
 from dpl.language import syntax
@@ -33,6 +34,9 @@ _OFFSETS: dict[str, tuple[float, float]] = {
 }
 """Points on scales of temperature: factor and offset in K"""
 
+Cells = Sequence[str | float | None]
+"""Of one column: texts, or SI values; None where nothing stands"""
+_DIGITS = set("0123456789+-.eE")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -77,9 +81,9 @@ class _Reader:
         before = len(problems)
         for each in item.columns:
             self.declare(each)
-        rows = self.from_file(item.file) if item.file is not None else self.from_text()
-        if rows is not None and len(problems) == before:
-            self.fill(*rows)
+        cells = self.from_file(item.file) if item.file is not None else self.from_text()
+        if cells is not None and len(problems) == before:
+            self.fill(*cells)
         self.use.broken = len(problems) > before
         return self.use
 
@@ -126,7 +130,8 @@ class _Reader:
 
     # ------------------------------------------------------------ cells
 
-    def from_file(self, file: str) -> tuple[list[list[str | float | None]], Callable[[int, int], Span]] | None:
+    def from_file(self, file: str) -> tuple[list[Cells], Callable[[int, int], Span]] | None:
+        """The cells of each column, and where those of a row and column stand."""
         named = file_span(self.item.span, file)
         sheet = read_sheet(file, named, self.datasets.problems)
         if sheet is None:
@@ -136,8 +141,7 @@ class _Reader:
         if None in places:
             return None
         found = [place for place in places if place is not None]
-        rows: list[list[str | float | None]] = [[row[place] for place in found] for row in sheet.rows]
-        return rows, lambda row, column: sheet.place(row, found[column])
+        return [sheet.column(place) for place in found], lambda row, column: sheet.place(row, found[column])
 
     def find(self, each: syntax.Column, sheet: Sheet) -> int | None:
         """The place of a declared column among those of the file."""
@@ -164,7 +168,7 @@ class _Reader:
         self.report("unknown-column", message, Label(each.span, "read here"), place, help=help_text)
         return None
 
-    def from_text(self) -> tuple[list[list[str | float | None]], Callable[[int, int], Span]] | None:
+    def from_text(self) -> tuple[list[Cells], Callable[[int, int], Span]] | None:
         item = self.item
         for each in item.columns:
             if each.header is not None:
@@ -173,7 +177,6 @@ class _Reader:
         if not item.rows:
             self.report("empty-data", f"`{item.name}` has no rows", Label(item.name_span, "declared here"))
             return None
-        rows: list[list[str | float | None]] = []
         for row in item.rows:
             if len(row) != len(item.columns):
                 message = f"this row has {len(row)} cells, and there are {len(item.columns)} columns"
@@ -181,8 +184,8 @@ class _Reader:
                 columns = item.columns[0].span.to(item.columns[-1].span)
                 self.report("ragged-row", message, Label(place, "is of another length"), Label(columns, "the columns"))
                 return None
-            rows.append([self.written(cell, each) for cell, each in zip(row, item.columns, strict=True)])
-        return rows, lambda row, column: item.rows[row][column].span
+        columns = [[self.written(row[i], each) for row in item.rows] for i, each in enumerate(item.columns)]
+        return list(columns), lambda row, column: item.rows[row][column].span
 
     def written(self, cell: syntax.Cell, each: syntax.Column) -> str | float | None:
         """A cell of the text: of a group its label, else a number in SI."""
@@ -194,7 +197,7 @@ class _Reader:
         if each.role == "group":
             return cell.span.text
         if bare is not None:
-            return _in_si(bare, each, unit)
+            return self.bare(bare, each)
         inner, sign = (value.operand, -1) if isinstance(value, syntax.Unary) and value.op == "-" else (value, 1)
         if not isinstance(inner, syntax.Number) or inner.unit is None:
             self.wrong_cell("a cell holds a number, a label in quotes, or `_`", cell.span, each, None)
@@ -204,7 +207,15 @@ class _Reader:
         if own.dimension != unit.dimension:
             message = f"this cell has {_dimension(own)}, and `{each.name}` {_dimension(unit.display)}"
             self.wrong_cell(message, cell.span, each, None, "unit-mismatch")
-        return float(sign * scaled(inner.value, own))
+        return sign * _float(scaled(inner.value, own))
+
+    def bare(self, number: Fraction, each: syntax.Column) -> float:
+        unit = self.use.scope.names[each.name]
+        assert isinstance(unit, Variable)
+        if isinstance(each.unit, syntax.UnitName) and each.unit.id in _OFFSETS:
+            factor, offset = _OFFSETS[each.unit.id]
+            return _float(number) * factor + offset
+        return _float(scaled(number, unit.display))
 
     def wrong_cell(
         self, message: str, span: Span, each: syntax.Column, help: str | None, code: str = "bad-cell"
@@ -217,24 +228,23 @@ class _Reader:
 
     # ------------------------------------------------------------ what they are
 
-    def fill(self, rows: list[list[str | float | None]], place: Callable[[int, int], Span]) -> None:
+    def fill(self, columns: list[Cells], place: Callable[[int, int], Span]) -> None:
         """The columns of sorted rows."""
-        use, columns = self.use, self.item.columns
+        use, declared = self.use, self.item.columns
         found: dict[str, list[float]] = {}
-        for number, each in enumerate(columns):
-            cells = [row[number] for row in rows]
+        for number, (each, cells) in enumerate(zip(declared, columns, strict=True)):
             at = _Places(place, number)
             found[each.name] = self.labels(cells, each, at) if each.role == "group" else self.numbers(cells, each, at)
         if self.told:
             return
         group, time = (found.get(name or "") for name in (use.group, use.time))
-        order = sorted(range(len(rows)), key=lambda i: (group[i] if group else 0, time[i] if time else 0))
+        order = sorted(range(len(columns[0])), key=lambda i: (group[i] if group else 0, time[i] if time else 0))
         use.columns = {name: tuple(values[i] for i in order) for name, values in found.items()}
-        numbers = {each.name: number for number, each in enumerate(columns)}
+        numbers = {each.name: number for number, each in enumerate(declared)}
         use.place = lambda row, name: place(order[row], numbers[name])
         self.whole(use)
 
-    def labels(self, cells: Sequence[str | float | None], each: syntax.Column, at: _Places) -> list[float]:
+    def labels(self, cells: Cells, each: syntax.Column, at: _Places) -> list[float]:
         """The groups, as indices in the order of their first mention."""
         known: dict[str, int] = {}
         found: list[float] = []
@@ -245,8 +255,11 @@ class _Reader:
         self.use.groups = tuple(known)
         return found
 
-    def numbers(self, cells: Sequence[str | float | None], each: syntax.Column, at: _Places) -> list[float]:
+    def numbers(self, cells: Cells, each: syntax.Column, at: _Places) -> list[float]:
         unit = self.use.scope.names[each.name]
+        quick = _plain(cells, each, unit)
+        if quick is not None and (each.role is None or not any(map(math.isnan, quick))):
+            return quick
         found: list[float] = []
         for i, cell in enumerate(cells):
             value = _value(cell, each, unit)
@@ -297,6 +310,21 @@ class _Places:
         return self.place(row, self.column)
 
 
+def _plain(cells: Cells, each: syntax.Column, unit: object) -> list[float] | None:
+    """The SI values of cells that are plain numbers or empty; None where one is not."""
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    if len(texts) < len(cells) or not set("".join(texts)) <= _DIGITS:
+        return None
+    try:
+        numbers = [float(text) if text else math.nan for text in texts]
+    except ValueError:
+        return None
+    if any(abs(number) >= LARGEST for number in numbers):
+        return None
+    convert = _conversion(each, unit)
+    return [convert(t, n) for t, n in zip(texts, numbers, strict=True)] if convert else numbers
+
+
 def _value(cell: str | float | None, each: syntax.Column, unit: object) -> float | None:
     """The SI value of a cell, NaN where it says nothing; None where it is no number."""
     if cell is None:
@@ -308,16 +336,33 @@ def _value(cell: str | float | None, each: syntax.Column, unit: object) -> float
     return _in_si(cell, each, unit) if _NUMBER.fullmatch(cell) else None
 
 
-def _in_si(text: str | Fraction, each: syntax.Column, variable: object) -> float:
-    """The SI value nearest to a number that is written in the unit of its column."""
+def _in_si(text: str, each: syntax.Column, unit: object) -> float:
+    """The SI value of a number that is written in the unit of its column."""
+    number, convert = float(text), _conversion(each, unit)
+    return convert(text, number) if convert and abs(number) < LARGEST else number
+
+
+def _conversion(each: syntax.Column, variable: object) -> Callable[[str, float], float] | None:
+    """What makes a number of a column SI, of its text and its value; None where it is that already."""
     assert isinstance(variable, Variable)
-    number, scale = float(text), variable.display.scale
+    scale = variable.display.scale
     if isinstance(each.unit, syntax.UnitName) and each.unit.id in _OFFSETS:
         factor, offset = _OFFSETS[each.unit.id]
-        return number * factor + offset
-    if scale == 1 or not number or abs(number) >= LARGEST:
-        return number
-    return float(scaled(Fraction(text), variable.display))
+        return lambda text, number: number * factor + offset
+    if scale == 1:
+        return None
+    if not isinstance(scale, Fraction):
+        return lambda text, number: number * scale
+    above, below = Decimal(scale.numerator), Decimal(scale.denominator)
+    return lambda text, number: float(Decimal(text) * above / below) if number else number
+
+
+def _float(number: Fraction | float) -> float:
+    """The nearest float; infinite where there is none, which is reported as any number that is too large."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _misread(text: str, span: Span, each: syntax.Column) -> tuple[str, Span, syntax.Column, str | None]:

@@ -39,7 +39,7 @@ def observation(
     unit = read_unit(statement.unit, problems) if statement.unit else None
     column = None
     if not isinstance(statement.target, syntax.Name):
-        column = _column(statement.target, scope, problems)
+        column = _column(statement.target, scope, system, problems)
         if column is None:
             return None
         unit = column.unit
@@ -53,15 +53,13 @@ def observation(
     found.below = Scoped(statement.below, scope, unit) if statement.below else None
     found.above = Scoped(statement.above, scope, unit) if statement.above else None
     first = next((o for o in system.observations if o.name == name), None)
-    if first is not None:
+    if first is not None and column is not None:
         message, related = f"`{name}` is observed twice", (Label(first.item.target.span, "first observed here"),)
         problems.append(Diagnostic("set-twice", message, Label(statement.target.span, "observed again here"), related))
-    if found.data is not None:
-        system.reads(found.data)
     return found
 
 
-def _column(target: syntax.Expr, scope: Scope, problems: list[Diagnostic]) -> Variable | None:
+def _column(target: syntax.Expr, scope: Scope, system: System, problems: list[Diagnostic]) -> Variable | None:
     """The column that `pelts.hare` or `row.hare` names."""
     if not isinstance(target, syntax.Member) or not isinstance(target.object, syntax.Name | syntax.Member):
         message = "what is observed is a column of data, or the new name of a sensor"
@@ -77,9 +75,12 @@ def _column(target: syntax.Expr, scope: Scope, problems: list[Diagnostic]) -> Va
         elif holder is not None and not (isinstance(holder, Scope) and isinstance(holder.item, syntax.File)):
             problems.append(_not_data(target.span.text, target.span))
         return None
+    system.reads(use)
     found = holder.names.get(target.name)
     columns = [name for name in use.scope.names if name not in (use.time, use.group)]
     if not isinstance(found, Variable):
+        if use.broken:
+            return None
         help_text = did_you_mean(target.name, columns) or f"it has {', '.join(columns)}"
         message = f"`{use.name}` has no column `{target.name}`"
         problems.append(Diagnostic("unknown-column", message, Label(target.span, "observed here"), help=help_text))
@@ -119,7 +120,7 @@ def _data_named(name: str, scope: Scope) -> DataUse | None:
 
 def _unknown_data(name: str, place: Span, scope: Scope) -> Diagnostic:
     known = [n for n in scope.known() if _data_named(n, scope) is not None]
-    if scope.find(name) is not None:
+    if scope.find(name.partition(".")[0]) is not None:
         return _not_data(name, place)
     help_text = did_you_mean(name, known) or (f"there is {', '.join(known)}" if known else None)
     help_text = help_text or f'declare it: `data {name}(time: s as time, x) from "{name}.csv"`'

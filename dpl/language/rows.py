@@ -147,7 +147,10 @@ def _together(system: System, problems: list[Diagnostic]) -> bool:
             grouped, alone = (use, first) if use.group else (first, use)
             message = f"`{grouped.name}` has groups, each a run of its own, and `{alone.name}` has none"
         elif use.group is None and (use.time is None or first.time is None):
-            message = f"`{first.name}` and `{use.name}` have rows that are runs, which are not those of each other"
+            message = f"each row of `{first.name}` is a run, and each of `{use.name}` another"
+            if use.time is not None or first.time is not None:
+                rows, alone = (first, use) if first.time is None else (use, first)
+                message = f"each row of `{rows.name}` is a run, and all rows of `{alone.name}` are along one run"
         elif set(use.groups) != set(first.groups) and not _recorded(use) and not _recorded(first):
             rest = sorted(set(use.groups) ^ set(first.groups))
             owner = use if rest[0] in use.groups else first

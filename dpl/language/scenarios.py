@@ -64,6 +64,7 @@ class Scenarios:
     models: dict[str, System] = field(default_factory=dict[str, System])
     inferences: dict[str, Inference] = field(default_factory=dict[str, Inference])
     making: list[syntax.Item] = field(default_factory=list[syntax.Item])
+    """Scenarios that wait for what others record, and those records"""
 
     def make(self, item: syntax.Model | syntax.Scenario) -> Inference:
         """The system of an item, with all that is wrong with it reported."""
@@ -120,6 +121,8 @@ class Scenarios:
     def record(self, task: syntax.Task) -> DataUse:
         """The data that a task makes: their columns are what the scenario is given and what its sensors show."""
         if id(task) in self.datasets.made:
+            if task in self.making:
+                self.in_circle(task)
             return self.datasets.made[id(task)]
         use = DataUse(task, Scope(task.name, task, None, span=task.name_span), broken=True)
         use.scope.data = self.datasets.made[id(task)] = use
@@ -128,19 +131,22 @@ class Scenarios:
         if not isinstance(item, syntax.Scenario):
             return use  # said where the task is read
         if item in self.making:
-            reader = self.making[-1]
-            assert isinstance(reader, syntax.Scenario | syntax.Model)
-            message = f"`{task.name}` is recorded of `{item.name}`, which reads it itself"
-            if reader is not item:
-                message = f"`{task.name}` is recorded of `{item.name}`, which waits for it itself"
-            label = Label(task.name_span, "would need itself")
-            self.problems.append(Diagnostic("record-cycle", message, label, (Label(reader.name_span, "reads it"),)))
+            self.in_circle(task)
             return use
+        self.making.append(task)
         inference = self.make(item)
+        self.making.pop()
         use.broken = errors(inference.problems)
         if not use.broken:
             self.fill(use, inference.system)
         return use
+
+    def in_circle(self, task: syntax.Task) -> None:
+        """A record of what reads it."""
+        names = [item.name for item in self.making if isinstance(item, syntax.Scenario | syntax.Task)]
+        chain = " -> ".join(f"`{name}`" for name in (*names, task.name) if name)
+        message = f"a record cannot be read by what it is recorded of: {chain}"
+        self.problems.append(Diagnostic("record-cycle", message, Label(task.name_span, "would need itself")))
 
     def fill(self, use: DataUse, system: System) -> None:
         assert isinstance(use.item, syntax.Task)
@@ -183,7 +189,7 @@ class Scenarios:
                 self.problems.append(
                     Diagnostic("duplicate-name", message, Label(other.item.name_span, "declared here"), related)
                 )
-        for item in self.space.file.items:
+        for item in self.space.file.items if not errors(self.problems) else ():
             if isinstance(item, syntax.Data) and self.datasets.use(item) not in used:
                 message = f"nothing reads the data `{item.name}`"
                 label = Label(item.name_span, "declared here")

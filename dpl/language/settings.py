@@ -81,7 +81,8 @@ def _run_of_data(system: System, inference: Inference, timed: list[DataUse]) -> 
     made = next((use for use in timed if isinstance(use.item, syntax.Task)), None)
     if made is not None:
         message = f"how long `{made.name}` goes on is known only once it is recorded"
-        inference.report("no-duration", message, span, "has no duration", help="write `run for 10 [s]`")
+        place = statement.span if statement else system.item.name_span
+        inference.report("no-duration", message, place, "has no duration", help="write `run for 10 [s]`")
         return
     times = [time for use in timed for time in use.columns.get(use.time or "", ())]
     if any(use.broken for use in timed) or not times or start is None:
@@ -95,7 +96,7 @@ def _run_of_data(system: System, inference: Inference, timed: list[DataUse]) -> 
         inference.report("no-start", message, span, place, help=f"write {zero}`run from {begin}`")
         return
     if high <= start:
-        message = f"the data end at {_in_unit(high, unit)}, before the run begins"
+        message = f"the data end at {_in_unit(high, unit)}, and the run begins no earlier"
         inference.report("not-positive", message, said.span if said else span, "the run has no length")
         return
     system.run = RunSettings(start, high - start, unit, method, span)
