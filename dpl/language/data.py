@@ -279,24 +279,6 @@ class _Reader:
             if all(map(math.isnan, use.columns[each.name])):
                 message = f"no row of `{use.name}` says anything of `{each.name}`"
                 self.report("empty-column", message, Label(each.span, "declared here"))
-        if use.group is None or use.time is not None:
-            return
-        seen: dict[float, int] = {}
-        for row, index in enumerate(use.columns[use.group]):
-            if index in seen:
-                label = use.groups[int(index)]
-                message = f"the group `{label}` has several rows, and no column says when they were"
-                first = Label(self.place(seen[index]), "its first row")
-                help_text = (
-                    "say which column is the time, `t: s as time`; without `as group` each row is a run of its own"
-                )
-                self.report("no-time", message, Label(self.place(row), "another row"), first, help=help_text)
-                return
-            seen[index] = row
-
-    def place(self, row: int) -> Span:
-        assert self.use.place is not None and self.use.group is not None
-        return self.use.place(row, self.use.group)
 
 
 @dataclass
@@ -354,7 +336,7 @@ def _conversion(each: syntax.Column, variable: object) -> Callable[[str, float],
     if not isinstance(scale, Fraction):
         return lambda text, number: number * scale
     above, below = Decimal(scale.numerator), Decimal(scale.denominator)
-    return lambda text, number: float(Decimal(text) * above / below) if number else number
+    return lambda text, number: float(Decimal(text) * above / below) if number == number else number
 
 
 def _float(number: Fraction | float) -> float:

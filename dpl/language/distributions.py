@@ -87,8 +87,8 @@ class Distributions(Networks):
         self.reductions, self.along = False, ""
         units = dict(row.arguments)
         arguments = (Scoped(given[n], scope, target.unit if units[n] else None) for n in names if n in given)
-        observation.distribution = row.name
-        observation.arguments, observation.dimension = tuple(arguments), target.dimension
+        observation.distribution, observation.dimension = row.name, target.dimension
+        observation.arguments = tuple(arguments)
 
     def target(self, observation: Observation) -> Variable:
         """What is observed; of a sensor a quantity that nothing else names."""

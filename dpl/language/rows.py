@@ -40,7 +40,6 @@ def check_rows(system: System, problems: list[Diagnostic]) -> None:
         _known_somewhere(column, problems)
     for observation in system.observations:
         _within(observation, system, problems)
-        _beside_known(observation, problems)
         _possible(observation, problems)
 
 
@@ -62,7 +61,9 @@ def _timed(observation: Observation, system: System, changing: set[Variable], pr
         return
     name = _name_of(moving[0])
     span = observation.item.distribution.span
-    once = "each row is a run" if data is not None else "it reduces the run elsewhere"
+    once = "it reduces the run elsewhere"
+    if data is not None:
+        once = "each group is a run" if data.group is not None else "each row is a run"
     message = f"`{observation.name}` is observed once in a run, as {once}, but `{name}` changes during it"
     help_text = f"write `final({name})`, `peak({name})` or another reduction"
     if data is not None:
@@ -134,10 +135,11 @@ def _equations(system: System) -> Iterator[Scoped]:
 
 
 def _together(system: System, problems: list[Diagnostic]) -> bool:
-    """Several data of one scenario are of the same runs."""
-    uses = [use for use in system.data if not use.broken]
-    if len(uses) < len(system.data):
+    """Several data of one scenario are of the same runs; functions of time without groups are of any."""
+    if any(use.broken for use in system.data):
         return False
+    observed = [observation.data for observation in system.observations]
+    uses = [use for use in system.data if use.group is not None or use.time is None or use in observed]
     if not uses:
         return True
     first, *others = uses
@@ -171,23 +173,16 @@ def _recorded(use: DataUse) -> bool:
 
 
 def _one_value(given: Variable, column: Variable, problems: list[Diagnostic]) -> None:
-    """What a row says of a run is one number, and is known."""
+    """What a row says of a run is one number. A run of which it is not known is left out when it comes to that."""
     use, name = column.data, column.declaration.name
     if use is None or not use.columns or use.place is None:
         return
     values = use.columns[name]
     for run, rows in runs_of(use):
         known = [row for row in rows if not math.isnan(values[row])]
-        what = f"the group `{use.groups[run]}`" if use.group else "this row"
-        if not known:
-            message = f"{what} says nothing of `{name}`, which is given to the run"
-            label = Label(use.place(rows[0], name), "is missing")
-            related = (Label(given.span, "given here"),)
-            problems.append(Diagnostic("missing-given", message, label, related, "leave out the row, or fill the cell"))
-            return
-        other = next((row for row in known if values[row] != values[known[0]]), None)
+        other = next((row for row in known[1:] if values[row] != values[known[0]]), None)
         if other is not None:
-            message = f"`{given.path}` is one number in a run, and {what} has several"
+            message = f"`{given.path}` is one number in a run, and the group `{use.groups[run]}` has several"
             label = Label(use.place(other, name), "is another number")
             related = (Label(use.place(known[0], name), "is the first"), Label(given.span, "given here"))
             help_text = f"what changes along the run is read as `{column.path}`"
@@ -253,23 +248,6 @@ def _within(observation: Observation, system: System, problems: list[Diagnostic]
     related = (Label(run.span, "how long it lasts"),)
     label = Label(_place(observation, row, use.time), "is outside of the run")
     problems.append(Diagnostic("outside-the-run", message, label, related, help_text))
-
-
-def _beside_known(observation: Observation, problems: list[Diagnostic]) -> None:
-    """Where something is observed, the cells that the right side reads beside it are known."""
-    use = observation.data
-    names = {c.declaration.name for value in parts(observation) for c in _columns(value) if c.data is use}
-    for row in _known(observation):
-        for name in sorted(names):
-            assert use is not None
-            if math.isnan(use.columns[name][row]):
-                message = f"this row has a value to observe, `{observation.name}`, and no `{name}`, which that needs"
-                related = (Label(observation.item.distribution.span, f"reads `{name}`"),)
-                label = Label(_place(observation, row, name), "is missing")
-                problems.append(
-                    Diagnostic("missing-given", message, label, related, "fill the cell, or empty the other")
-                )
-                return
 
 
 _SUPPORTS: dict[str, tuple[Callable[[float], bool], str]] = {

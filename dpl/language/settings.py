@@ -31,6 +31,8 @@ def read_run(system: System, inference: Inference) -> None:
     """The run of a scenario: how long, from when, by which method."""
     statement = system.run_item
     timed = [use for use in system.data if use.time is not None]
+    observed = [observation.data for observation in system.observations]
+    timed = [use for use in timed if use in observed] or timed
     if timed and (statement is None or not (statement.duration or statement.until or statement.within)):
         _run_of_data(system, inference, timed)
         return
