@@ -90,3 +90,46 @@ def test_a_table_of_steps_has_no_gradient(using, warned):
     optimize o {{ on S; vary k; minimize e² }}
     """
     assert [w.code for w in checked(text).warnings] == ["no-gradient"] * warned
+
+
+# ---------------------------------------------------------------- files
+
+
+def of_file(tmp_path, rows, declared='table drive(t: min) -> power: kW from "drive.csv"', name="drive.csv"):
+    (tmp_path / name).write_text(rows)
+    model = tmp_path / "model.dpl"
+    model.write_text(declared + "\nscenario S { param x: s = 1; metric y: kW = drive(x) }")
+    return language.load(model)
+
+
+def test_points_of_a_file_are_its_columns_called_as_the_ports(tmp_path):
+    model = of_file(tmp_path, "# a drive\npower,note,t\n1,a,0\n-2,b,1\n4,c,3\n")
+    (found,) = model.systems["S"].tables
+    assert (found.knots, found.values) == ((0.0, 60.0, 180.0), (1000.0, -2000.0, 4000.0))
+    assert [s.name for s in model.sources] == ["model.dpl", "drive.csv"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "line"),
+    [
+        ("t,power\n0,1\n1,\n", "missing-cell", 3),
+        ("t,power\n0,1\n2,2\n1,3\n", "not-ascending", 4),
+        ("t,power\n0,1\n1,many\n", "bad-cell", 3),
+        ("t,strength\n0,1\n1,2\n", "unknown-column", 1),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_shown_there(tmp_path, rows, code, line):
+    with pytest.raises(CompileError) as error:
+        of_file(tmp_path, rows)
+    (found,) = error.value.diagnostics
+    labels = [found.label, *found.related]
+    assert found.code == code
+    assert ("drive.csv", line) in [(label.span.source.name, label.span.line) for label in labels if label]
+
+
+def test_a_file_lies_in_the_folder_of_the_model(tmp_path):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    with pytest.raises(CompileError) as error:
+        of_file(inner, "t,power\n0,1\n1,2\n", 'table drive(t: min) -> power: kW from "../drive.csv"')
+    assert [d.code for d in error.value.diagnostics] == ["file-outside"]

@@ -15,6 +15,7 @@ from dpl.language.change import made_of, varying
 from dpl.language.constants import BadConstant, NotConstant, is_infinite
 from dpl.language.depend import Read, reads
 from dpl.language.diagnostics import Diagnostic, Label
+from dpl.language.fits import none_left, observed_data
 from dpl.language.happenings import check_events, event_sources
 from dpl.language.hybrid import check_modes
 from dpl.language.indices import index_scope
@@ -215,6 +216,7 @@ def check_task(task: TaskUse, tasks: Sequence[TaskUse], problems: list[Diagnosti
     if task.system is None:
         return
     _values_given(task, tasks, problems)
+    _records_left(task, tasks, problems)
     wanted = _wanted(task)
     if wanted is None or not task.vary:
         return
@@ -265,6 +267,15 @@ def _values_given(task: TaskUse, tasks: Sequence[TaskUse], problems: list[Diagno
                     help=f"set it where its part is made, give it a default, or `vary {variable.path}`",
                 )
             )
+
+
+def _records_left(task: TaskUse, tasks: Sequence[TaskUse], problems: list[Diagnostic]) -> None:
+    """A fit does not hold out all that another task records for it."""
+    place = next((c.span for c in task.item.clauses if isinstance(c, syntax.HoldOut) and c.count is not None), None)
+    for data in observed_data(task.system) if task.system is not None and place is not None else ():
+        made = next((t.counts.get("samples") for t in tasks if t.item is data.item), None)
+        if made is not None and task.hold_out >= made and place is not None:
+            problems.append(none_left(task.hold_out, made, place, data))
 
 
 @dataclass(frozen=True)

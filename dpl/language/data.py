@@ -55,6 +55,17 @@ class Datasets:
             self.made[id(item)] = _Reader(item, self).read()
         return self.made[id(item)]
 
+    def of_table(self, item: syntax.Table) -> DataUse | None:
+        """The columns of a table's file, named as its ports; None of one whose points stand in the text."""
+        if item.file is None or len(item.inputs) != 1:
+            return None
+        if id(item) not in self.made:
+            ports = (*item.inputs, item.output)
+            columns = tuple(syntax.Column(port.name, unit=port.unit, span=port.span) for port in ports)
+            data = syntax.Data(item.name, item.name_span, columns, item.file, span=item.span)
+            self.made[id(item)] = _Reader(data, self).read()
+        return self.made[id(item)]
+
 
 def column(use: DataUse, name: str, unit: Unit, span: Span, declared: syntax.Unit | None = None) -> Variable:
     """The variable that `pelts.hare` names."""

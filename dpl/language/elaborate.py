@@ -122,7 +122,7 @@ class _Elaborator(Gathering):
                 case syntax.Model() | syntax.Scenario() | syntax.Task():
                     scope.names[name] = item
                 case syntax.Table():
-                    scope.names[name] = TableUse(name, item, scope)
+                    scope.names[name] = TableUse(name, item, scope, self.datasets.of_table(item))
                 case syntax.Data():
                     scope.names[name] = self.datasets.use(item).scope
                 case syntax.Import():
@@ -154,7 +154,7 @@ class _Elaborator(Gathering):
                     self.bind(scope, statement.name, statement.name_span, use)
                     self.system.networks.append(use)
                 case syntax.Table():
-                    use = TableUse(scope.join(statement.name), statement, scope)
+                    use = TableUse(scope.join(statement.name), statement, scope, self.datasets.of_table(statement))
                     self.bind(scope, statement.name, statement.name_span, use)
                     self.system.tables.append(use)
                 case syntax.Function():

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from dpl.language import syntax
 from dpl.language.clauses import Reading
-from dpl.language.diagnostics import Label, did_you_mean
+from dpl.language.diagnostics import Diagnostic, Label, did_you_mean
 from dpl.language.infer import Inference
 from dpl.language.model import DataUse, NetworkUse, Scope, System, Variable
-from dpl.language.settings import Reader
+from dpl.language.settings import Reader, shown
+from dpl.language.source import Span
 from dpl.language.vary import MOST_LISTED, find
 
 
@@ -55,8 +56,8 @@ def read_span(clause: syntax.TrainingWindow, reading: Reading) -> None:
             "window-too-long",
             "this window is as long as the run",
             length.span,
-            f"is {float(found):g} s",
-            related=(Label(run.span, f"lasts {float(run.duration):g} s"),),
+            f"is {shown(found, run.unit)}",
+            related=(Label(run.span, f"lasts {shown(run.duration, run.unit)}"),),
             help="make it shorter, or leave `window` out to go through whole runs",
         )
 
@@ -122,32 +123,34 @@ def columns_of(system: System) -> Iterator[Variable]:
     """The columns of values of all data that the file declares."""
     names = system.root.file.names if system.root.file else {}
     for holder in names.values():
-        if isinstance(holder, Scope):
-            for column in holder.names.values():
-                data = column.data if isinstance(column, Variable) else None
-                if isinstance(column, Variable) and data and column.declaration.name not in (data.time, data.group):
-                    yield column
+        data = holder.data if isinstance(holder, Scope) else None
+        for name, column in data.scope.names.items() if data is not None else ():
+            if isinstance(column, Variable) and data and name not in (data.time, data.group):
+                yield column
 
 
 # ---------------------------------------------------------------- what is kept aside
 
 
 def _some_runs_left(reading: Reading) -> None:
-    runs = [data.runs for data in observed_data(reading.system) if data.columns]
-    if not runs or reading.hold_out < max(runs):
+    runs = {data: data.runs for data in observed_data(reading.system) if data.columns}
+    if not runs or reading.hold_out < max(runs.values()):
         return
-    whole = "one run" if max(runs) == 1 else f"{max(runs)} runs"
-    data = observed_data(reading.system)[0]
+    data = max(runs, key=lambda data: runs[data])
+    reading.inference.problems.append(none_left(reading.hold_out, runs[data], reading.place("hold out"), data))
+
+
+def none_left(held_out: int, runs: int, place: Span, data: DataUse) -> Diagnostic:
+    count = f"{held_out} run{'s' if held_out > 1 else ''}"
     help_text = "hold out fewer"
-    if _timed(reading.system) and max(runs) == 1:
+    if data.time is not None and runs == 1:
         help_text = "hold out what is late in it, `hold out after …`, or say which column tells the runs: `as group`"
-    reading.inference.report(
+    return Diagnostic(
         "nothing-left",
-        f"holding out {reading.hold_out} of {whole} leaves nothing to fit to",
-        reading.place("hold out"),
-        "said here",
-        related=(Label(data.item.name_span, f"is of {whole}"),),
-        help=help_text,
+        f"holding out {count} of {runs} leaves nothing to fit to",
+        Label(place, "said here"),
+        (Label(data.item.name_span, f"is of {runs} run{'s' if runs > 1 else ''}"),),
+        help_text,
     )
 
 
@@ -164,8 +167,7 @@ def _some_times_left(reading: Reading) -> None:
     times = [t for data in timed for t in data.columns.get(data.time or "", ()) if t == t]
     if not times or min(times) <= after < max(times):
         return
-    unit = reading.system.time
-    ends = [f"{end / float(unit.scale):g} {unit.text}".strip() for end in (min(times), max(times))]
+    ends = [shown(end, reading.system.time) for end in (min(times), max(times))]
     early = after < min(times)
     report(
         "nothing-left",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from math import isnan
 
 from dpl.language import syntax
 from dpl.language.constants import literal
-from dpl.language.diagnostics import Label, did_you_mean, unsupported
-from dpl.language.model import PortType, Scoped, TableUse
+from dpl.language.diagnostics import Label, did_you_mean
+from dpl.language.model import DataUse, PortType, Scoped, TableUse
 from dpl.language.networks import Networks
 from dpl.language.resolve import duplicate_name
 from dpl.language.source import Span
@@ -39,8 +40,8 @@ class Lookups(Networks):
             place = Span(item.span.source, item.span.end - len(use.using), item.span.end)
             self.report("unknown-option", message, place, "is none of them", help=close)
             use.using = "linear"
-        if item.file is not None:
-            self.problems.append(unsupported("a table from a file is", item.name_span))
+        if use.data is not None:
+            self.of_file(use, use.data)
             return
         points = self.points(use)
         if points is not None:
@@ -93,6 +94,24 @@ class Lookups(Networks):
         value = self.constant(Scoped(expr, use.scope, port.unit), "a point of a table")
         return None if value is None else float(value)
 
+    def of_file(self, use: TableUse, data: DataUse) -> None:
+        """The points of a file, whose columns are called as the ports."""
+        if data.broken or data.place is None:
+            return
+        names, place = (use.input.name, use.output.name), data.place
+        points = list(zip(*(data.columns[name] for name in names), strict=True))
+        missing = next(((i, n) for i, p in enumerate(points) for n, x in zip(names, p, strict=True) if isnan(x)), None)
+        if missing is None:
+            self.in_order(use, points, lambda i: place(i, names[0]))
+            return
+        message, related = (
+            f"each point of `{use.item.name}` has both numbers",
+            Label(use.item.name_span, "declared here"),
+        )
+        self.report(
+            "missing-cell", message, place(*missing), "is missing", related=(related,), help="leave out the row"
+        )
+
     def in_order(self, use: TableUse, points: Sequence[tuple[float, float]], place: Callable[[int], Span]) -> None:
         """Keeps the points, if there are enough of them and each is after the one before."""
         item, fewest = use.item, FEWEST_POINTS[use.using]
@@ -106,6 +125,8 @@ class Lookups(Networks):
             if at > before:
                 continue
             name, twice = use.input.name, at == before
+            way_out = "a jump is `using previous`, at the point from which the new value holds"
+            way_out = "leave one of them out" if use.using == "previous" else way_out
             self.report(
                 "not-ascending",
                 f"two points of a table have one `{name}`"
@@ -114,7 +135,7 @@ class Lookups(Networks):
                 place(i),
                 "said again here" if twice else "is below the one before",
                 related=(Label(place(i - 1), "the one before"),),
-                help="`using previous` jumps at a point: give the value from there on" if twice else None,
+                help=way_out if twice else None,
             )
             return
         use.knots, use.values = (tuple(column) for column in zip(*points, strict=True))

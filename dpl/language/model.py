@@ -249,6 +249,8 @@ class TableUse:
     path: str
     item: syntax.Table
     scope: Scope
+    data: DataUse | None = None
+    """Of points that are read from a file"""
     input: PortType = PortType("", PURE)
     output: PortType = PortType("", PURE)
     knots: tuple[float, ...] = ()

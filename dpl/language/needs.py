@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dpl.language import syntax
 from dpl.language.diagnostics import Diagnostic, Label
-from dpl.language.model import DataUse, System, TaskUse
+from dpl.language.model import System, TaskUse
 
 Key = tuple[str, int]
 """A path and the identity of what declares it: equal names may be different things"""
@@ -49,8 +49,6 @@ def _gives(other: TaskUse, task: TaskUse) -> bool:
     """Whether a task finds or records what another uses."""
     if task.system is None or other.system is None:
         return False
-    if task.network is not None:
-        return (task.network.path, id(task.network.item)) in _finds(other)
     recorded = other.item.kind == "record" and other.item.name in records_of(task.system)
     return recorded or bool(_finds(other) & _declared(task.system))
 
@@ -69,10 +67,7 @@ def _declared(system: System) -> set[Key]:
 
 def records_of(system: System) -> set[str]:
     """The names of the tasks whose records a scenario reads."""
-    rows = [v.row for v in system.variables if v.row is not None]
-    columns = [column.data for column in (*rows, *system.row, *system.signals)]
-    read: list[DataUse | None] = [*columns, *(o.data for o in system.observations)]
-    return {data.name for data in read if data is not None and isinstance(data.item, syntax.Task)}
+    return {data.name for data in system.data if isinstance(data.item, syntax.Task)}
 
 
 def _recorded_before(task: TaskUse, tasks: Sequence[TaskUse], position: int, problems: list[Diagnostic]) -> None:

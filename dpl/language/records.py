@@ -6,7 +6,7 @@ from dpl.language import syntax
 from dpl.language.clauses import Reading
 from dpl.language.diagnostics import Label
 from dpl.language.model import Observation, System
-from dpl.language.settings import Reader
+from dpl.language.settings import Reader, shown
 
 
 def read_every(clause: syntax.Sampled, reading: Reading) -> None:
@@ -21,9 +21,9 @@ def read_every(clause: syntax.Sampled, reading: Reading) -> None:
     reading.every = float(found)
     run = reading.system.run
     if run is not None and found > run.duration:
-        related = (Label(run.span, f"lasts {float(run.duration):g} s"),)
+        related = (Label(run.span, f"lasts {shown(run.duration, run.unit)}"),)
         message = "the run is over before a second row"
-        report("outside-the-run", message, period.span, f"is {float(found):g} s", related=related)
+        report("outside-the-run", message, period.span, f"is {shown(found, run.unit)}", related=related)
 
 
 def check_record(reading: Reading) -> None:

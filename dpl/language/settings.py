@@ -207,6 +207,11 @@ def _step_fits(system: System, inference: Inference, statement: syntax.Run | Non
             )
 
 
+def shown(number: Fraction | float, unit: Unit) -> str:
+    """A number in SI as the user meets it: `5 h`."""
+    return f"{float(number) / float(unit.scale):g} {unit.text}".strip()
+
+
 def unit_of(expr: syntax.Expr) -> Unit | None:
     match expr:
         case syntax.Number(_, unit) if unit is not None:
