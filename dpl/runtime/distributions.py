@@ -57,7 +57,7 @@ def _negative_binomial_sample(key: Array, mean: Any, size: Any) -> Array:
 
 def _negative_binomial_density(x: Any, mean: Any, size: Any) -> Array:
     ways = special.gammaln(x + size) - special.gammaln(x + 1.0) - special.gammaln(size)
-    return ways + special.xlogy(x, mean / (mean + size)) - size * jnp.log1p(mean / size)
+    return ways + _times_log(x, mean / (mean + size)) - size * jnp.log1p(mean / size)
 
 
 def _poisson_sample(key: Array, mean: Any) -> Array:
@@ -65,7 +65,17 @@ def _poisson_sample(key: Array, mean: Any) -> Array:
 
 
 def _poisson_density(x: Any, mean: Any) -> Array:
-    return special.xlogy(x, mean) - mean - special.gammaln(x + 1.0)
+    return _times_log(x, mean) - mean - special.gammaln(x + 1.0)
+
+
+def _times_log(x: Any, y: Any) -> Array:
+    """x log y, 0 where x is, and so are its derivatives."""
+    some = jnp.asarray(x) != 0
+    return jnp.where(some, x * jnp.log(jnp.where(some, y, 1.0)), 0.0)
+
+
+def _bernoulli_density(x: Any, p: Any) -> Array:
+    return _times_log(x, p) + _times_log(1.0 - x, 1.0 - p)
 
 
 def _poisson_median(mean: float) -> float:
@@ -131,6 +141,12 @@ FAMILIES: dict[str, Family] = {
     "poisson": Family(("mean",), _poisson_sample, _poisson_density, _poisson_median),
     "negative_binomial": Family(
         ("mean", "size"), _negative_binomial_sample, _negative_binomial_density, _negative_binomial_median
+    ),
+    "bernoulli": Family(
+        ("p",),
+        sample=lambda key, p: jax.random.bernoulli(key, p).astype(float),
+        log_density=_bernoulli_density,
+        median=lambda p: 1.0 if p > 0.5 else 0.0,
     ),
     "beta": Family(
         ("a", "b"),
