@@ -16,15 +16,20 @@ from dpl.tasks.evaluate import Evaluated, evaluate
 from dpl.tasks.fitted import Fitted
 from dpl.tasks.keeper import Keeper, Nowhere
 from dpl.tasks.optimize import Optimized, optimize
-from dpl.tasks.record import Recorded
-from dpl.tasks.refine import Refined
+from dpl.tasks.record import Recorded, record
+from dpl.tasks.refine import Refined, refine
 from dpl.tasks.result import Progress, Result, Silent
 from dpl.tasks.simulate import Simulated, simulate
-from dpl.tasks.suggest import Suggested
+from dpl.tasks.suggest import Suggested, suggest
 from dpl.tasks.train import Trained, train
 from dpl.tasks.verify import Verified, verify
 
 AnyResult = Simulated | Trained | Optimized | Verified | Evaluated | Compared | Fitted | Recorded | Suggested | Refined
+
+
+def _refine(program: Program, task: Task, context: Context) -> Refined:
+    return refine(program, task, context, lambda one, inner: TASKS[one.kind](program, one, inner))
+
 
 TASKS: Mapping[str, Callable[[Program, Task, Context], AnyResult]] = {
     "simulate": simulate,
@@ -33,6 +38,9 @@ TASKS: Mapping[str, Callable[[Program, Task, Context], AnyResult]] = {
     "verify": verify,
     "evaluate": evaluate,
     "compare": compare,
+    "record": record,
+    "suggest": suggest,
+    "refine": _refine,
 }
 """One row per kind of task"""
 
@@ -65,14 +73,17 @@ def run_tasks(
     _settle(program, context.settings)
     for task in chosen:
         result = TASKS[task.kind](program, task, context)
-        results[task.name] = result
+        results |= {**(result.latest if isinstance(result, Refined) else {}), task.name: result}
         yield result
         if result.status == "interrupted":
             return
 
 
 def order(tasks: Sequence[Task], names: Sequence[str]) -> tuple[Task, ...]:
-    """The named tasks and all that they need, in file order; without names, all."""
+    """The named tasks and all that they need, in file order; without names, all.
+
+    What a `refine` repeats is not done by itself, unless it is named or something before the `refine` needs it.
+    """
     by_name = {task.name: task for task in tasks}
     for name in names:
         if name not in by_name:
@@ -83,11 +94,22 @@ def order(tasks: Sequence[Task], names: Sequence[str]) -> tuple[Task, ...]:
         if name not in wanted:
             wanted.add(name)
             todo += by_name[name].needs
+    wanted -= _repeated([task for task in tasks if task.name in wanted]) - {*names}
     chosen = tuple(task for task in tasks if task.name in wanted)
     for task in chosen:
         if task.kind not in TASKS:
             raise ValueError(f"`{task.name}` is of kind {task.kind}, which cannot be run; {', '.join(TASKS)} can")
     return chosen
+
+
+def _repeated(tasks: Sequence[Task]) -> set[str]:
+    """What the rounds of a `refine` do, and nothing before it needs but themselves."""
+    found, needed = set[str](), set[str]()
+    inside = {name for task in tasks for name in task.repeat}
+    for task in tasks:
+        found |= {*task.repeat} - needed
+        needed |= {*task.needs} if task.name not in inside else set()
+    return found
 
 
 def _near(word: str, known: list[str]) -> str:
