@@ -149,3 +149,47 @@ def test_another_scenario_reads_the_rows() -> None:
         assert isinstance(first, Recorded)
         assert second.samples == 8  # type: ignore[union-attr]
         assert second.spreads[0].mean == pytest.approx(2 * first.columns["x"].value.mean())  # type: ignore[union-attr]
+
+
+def regression(n: int, seed: int) -> tuple[spec.Data, float]:
+    """Rows, and the slope that least squares gives."""
+    draw = np.random.default_rng(seed)
+    x = draw.uniform(1, 2, n)
+    y = 3 * x + draw.normal(0, 0.1, n)
+    columns = (spec.Column("x", tuple(x)), spec.Column("y", tuple(y)))
+    return spec.Data("points", columns), float(x @ y / (x @ x))
+
+
+LINE = replace(
+    STATIC,
+    givens=tuple(spec.Given(f"row.{name}", None, data="points", column=name) for name in "xy"),
+    measures=(spec.Measure("misfit", "loss"),),
+    fixed=lambda v: ((v["a"] * v["row.x"] - v["row.y"]) ** 2,),
+    results=lambda reduced, c: {"misfit": c[0]},
+    observations=(),
+)
+
+
+def test_rows_are_what_training_meets_and_other_rows_are_no_other_program() -> None:
+    mean = spec.Objective("misfit", lambda results: jnp.mean(results["misfit"]))
+    task = {"doc": "", "scenario": "Line", "vary": (spec.Varied("a"),), "objective": mean}
+    epochs, sgd = {"epochs": 60, "batch": 8}, spec.Method("sgd", {"rate": 0.05, "decay": "cosine"})
+    tasks = (
+        spec.Task("train", "learn", counts=epochs, method=sgd, **task),  # type: ignore[arg-type]
+        spec.Task("optimize", "exact", **task),  # type: ignore[arg-type]
+        spec.Task("evaluate", "left", "", "Line"),
+    )
+    data, slope = regression(24, 0)
+    found = program.from_module(spec.Module("test", "", (LINE,), tasks, "0", data=(data,)))
+    trained, exact, left = run_tasks(found)
+    assert trained.judged_on == exact.samples == left.samples == 24  # type: ignore[union-attr]
+    assert len(trained.losses) == 60 * 3  # type: ignore[union-attr]
+    assert trained.params["a"] == pytest.approx(slope, rel=1e-3)  # type: ignore[union-attr]
+    assert exact.params["a"] == pytest.approx(slope, rel=1e-9)  # type: ignore[union-attr]
+    traces = dict(found.scenarios["Line"].traces)
+    found.data["points"], slope = regression(24, 1)
+    _, again, left = run_tasks(found)
+    assert again.params["a"] == pytest.approx(slope, rel=1e-9)  # type: ignore[union-attr]
+    x, y = (np.asarray(c.values) for c in found.data["points"].columns)
+    assert left.spreads[0].mean == pytest.approx(np.mean((slope * x - y) ** 2))  # type: ignore[union-attr]
+    assert dict(found.scenarios["Line"].traces) == traces

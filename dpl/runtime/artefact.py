@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import kept, noise, trajectory, using
+from dpl.runtime import kept, noise, rows, trajectory, using
 from dpl.runtime.spec import Unit
 from dpl.version import __version__
 
@@ -83,7 +83,8 @@ def _written(archive: zipfile.ZipFile, scenario: Scenario, platforms: Sequence[s
 
     scenario.method  # noqa: B018  chosen here, outside any trace
     units = _units(scenario)
-    values = {n: jax.tree.map(partial(_array, _scale(units, n)), v) for n, v in scenario.values_si().items()}
+    every = {n: v for n, v in scenario.values_si().items() if n != rows.NAME}
+    values = {n: jax.tree.map(partial(_array, _scale(units, n)), v) for n, v in every.items()}
     times = trajectory.grid(scenario.spec, scenario.method, None)
     unit = scenario.spec.run.unit if scenario.spec.run else None
     told: dict[str, Any] = {

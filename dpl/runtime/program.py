@@ -214,7 +214,8 @@ class Scenario:
         stored |= {name: np.asarray(s.value, float) for name, s in self._starts.items()}
         stored |= {table.name: rows.table_si(table) for table in self.spec.tables}
         stored |= {name: None for name in self.spec.signals}
-        stored |= rows.first_si(self.said) if self.said is not None else {}
+        if self.said is not None:
+            stored |= {**rows.first_si(self.said), rows.NAME: rows.told_si(self.said)}
         if self._noise is not None:
             stored[noise.NAME] = self._noise
         tables = (
@@ -254,12 +255,16 @@ class Scenario:
             return {}
         return using.values(self.spec.run, self.method, changes, self.events)
 
-    def draw(self, seed: int | Array, indices: Any) -> dict[str, Any]:
-        """The givens [SI] and the noise of the runs `indices` [n]; run i does not depend on which others are drawn."""
+    def draw(self, seed: int | Array, indices: Any, values: Values | None = None) -> dict[str, Any]:
+        """The givens [SI] and the noise of the runs `indices` [n]; run i does not depend on which others are drawn.
+
+        `values` are those of `values_si`, which hold the rows of data as arguments; else they are constants here.
+        """
         indices = jnp.asarray(indices)
-        givens: dict[str, Any] = distributions.draws(self._givens, seed, indices)
-        if self.said is not None and self.spec.signals:
-            givens |= rows.signals_of(self.said, indices)
+        told = (values or {}).get(rows.NAME) or (rows.told_si(self.said) if self.said is not None else {})
+        others = {name: given for name, given in self._givens.items() if name not in told}
+        drawn = distributions.draws(others, seed, indices) | rows.of_runs(told, indices)
+        givens: dict[str, Any] = {name: drawn[name] for name in (*self._givens, *self.spec.signals) if name in drawn}
         return givens | ({noise.NAME: noise.keys(seed, indices)} if self.spec.noises else {})
 
     # -- measures
@@ -383,8 +388,7 @@ class Scenario:
         if not self.program.source:
             raise kept.Unnamed(self.name)
         digest = hashlib.sha256(self.program.source.encode()).hexdigest()
-        told = "" if self.said is None else kept.named((dict(self.said.givens), dict(self.said.signals)))
-        return f"{digest} {self.name} {self.program.dtype} {kept.named(self.method)} {told}".rstrip()
+        return f"{digest} {self.name} {self.program.dtype} {kept.named(self.method)}"
 
     @property
     def events(self) -> bool:

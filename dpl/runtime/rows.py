@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -151,7 +152,17 @@ def first_si(told: Said) -> dict[str, Any]:
     return {name: (times[0], values[0]) for name, (times, values) in told.signals.items()}
 
 
-def signals_of(told: Said, indices: Array) -> dict[str, tuple[Array, Array]]:
-    """The signals of the runs `indices` [n], in turn."""
-    whole = jnp.asarray(told.whole)[indices % len(told.whole)]
-    return {name: (jnp.asarray(t)[whole], jnp.asarray(v)[whole]) for name, (t, v) in told.signals.items()}
+NAME = "rows of data"
+"""Under which a scenario's values hold what the data say to each run, so that other rows are no other program"""
+
+
+def told_si(told: Said) -> dict[str, Any]:
+    """By the names of givens [runs] and signals (times and values [runs, n]), of the runs that lack nothing."""
+    whole = told.whole
+    signals = {name: (times[whole], values[whole]) for name, (times, values) in told.signals.items()}
+    return {name: values[whole] for name, values in told.givens.items()} | signals
+
+
+def of_runs(told: Mapping[str, Any], indices: Array) -> dict[str, Any]:
+    """What is told to the runs `indices` [n], in turn."""
+    return {name: jax.tree.map(lambda leaf: jnp.asarray(leaf)[indices % len(leaf)], of) for name, of in told.items()}

@@ -25,7 +25,7 @@ Values = Mapping[str, Any]
 def explain(task: str, problem: Problem, base: Values, seed: int, found: NotFinite) -> NumericalFailure:
     """The failure with the first run of its batch whose own loss or gradient is not finite."""
     indices = problem.met(seed, found.step)
-    givens = drawn(problem.scenario, problem.pinned, seed, indices)
+    givens = drawn(problem.scenario, problem.pinned, base, seed, indices)
     theta = outward(problem.free, found.values)
 
     def one(run: tuple[Any, Any]) -> tuple[Any, Any]:

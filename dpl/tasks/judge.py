@@ -52,7 +52,7 @@ def _judged(standard: Standard) -> Callable[..., tuple[Any, Any]]:
 
     def all_lanes(theta: Any, base: Any, seed: Any) -> tuple[Any, Any]:
         indices = devices.spread(jnp.arange(standard.runs))
-        givens = drawn(standard.scenario, standard.pinned, seed, indices)
+        givens = drawn(standard.scenario, standard.pinned, base, seed, indices)
         return jax.lax.map(lambda lane: one(lane, base, givens, indices), theta)
 
     return compiling.jit(all_lanes, standard.scenario.pieces, standard)

@@ -28,7 +28,7 @@ from dpl.tasks.failure import explain_lane
 from dpl.tasks.keeper import State
 from dpl.tasks.methods import Chosen
 from dpl.tasks.result import Quantity, Result, Seconds, declared, number
-from dpl.tasks.sampling import drawn, stream, varying
+from dpl.tasks.sampling import drawn, rows, stream, varying
 from dpl.tasks.simulate import pictured
 from dpl.tasks.vary import Freedoms
 
@@ -184,7 +184,8 @@ def _samples(task: Task, scenario: Scenario, pinned: frozenset[str]) -> tuple[in
         return task.counts["samples"], ()
     if not varying(scenario, pinned):
         return 1, ()
-    return SAMPLES, (f"samples {SAMPLES:_}",)
+    samples = rows(scenario, pinned) or SAMPLES
+    return samples, (f"samples {samples:_}",)
 
 
 def _steps(task: Task, chosen: Chosen) -> int:
@@ -206,8 +207,8 @@ def _met(scenario: Scenario, pinned: frozenset[str], free: Freedoms, samples: in
 
     def run(base: Any, seed: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         indices = jnp.arange(samples)
-        givens = drawn(scenario, pinned, seed, indices)
-        every = scenario.draw(seed, indices)
+        givens = drawn(scenario, pinned, base, seed, indices)
+        every = scenario.draw(seed, indices, base)
         own = {f.name: every[f.name] for f in free if isinstance(f.declaration, Given)}
         own |= jax.vmap(lambda row, _: let(base, row))(givens, indices)
         shared = {**base, **let(base, {})}

@@ -42,7 +42,7 @@ def precision(program: Program, scenario: Scenario) -> Precision:
     """Some fresh runs with the current values, in both precisions."""
     scenario.method  # noqa: B018  chosen here, outside any trace
     base = scenario.values_si()
-    runs = jax.device_get(drawn(scenario, frozenset(), stream(program.seed, "precision"), jnp.arange(RUNS)))
+    runs = jax.device_get(drawn(scenario, frozenset(), base, stream(program.seed, "precision"), jnp.arange(RUNS)))
     single = _found(scenario, base, runs, "float32")
     double = _found(scenario, base, runs, "float64")
     fine = (single[2] == 0) & (double[2] == 0)

@@ -102,7 +102,7 @@ class Problem:
         constants = constants.at(step)
         order = self._order(carry.order, constants.seed, step)
         indices = devices.spread(self.indices(order, step))
-        givens = drawn(self.scenario, self.pinned, constants.seed, indices)
+        givens = drawn(self.scenario, self.pinned, constants.base, constants.seed, indices)
         rate = self.rule.rate(constants.numbers, step, constants.steps)
 
         def one(theta: Any, memory: Any) -> Any:

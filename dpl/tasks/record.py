@@ -165,7 +165,7 @@ def _reader(scenario: Scenario, pinned: frozenset[str], sensors: tuple[Observati
         return own, *({name: parts[i] for name, parts in told.items()} for i in range(3)), status
 
     def run(base: Mapping[str, Any], seed: Any, indices: Any, times: Any) -> Any:
-        rows = drawn(scenario, pinned, seed, indices)
+        rows = drawn(scenario, pinned, base, seed, indices)
         return jax.vmap(lambda row, index: one(base, row, seed, index, times))(rows, indices)
 
     return compiling.jit(run, scenario.pieces, (scenario, pinned, sensors))

@@ -229,7 +229,7 @@ class _Test:
 
     def rows(self, number: int, rounds: list[Round]) -> tuple[Row, ...]:
         """One per metric."""
-        theirs = drawn(self.territory, self.pinned, stream(self.seed, "verify"), jnp.arange(self.samples))
+        theirs = drawn(self.territory, self.pinned, {}, stream(self.seed, "verify"), jnp.arange(self.samples))
         mine = self._mapped(theirs)
         on_map = self._measured(self.map, mine)
         on_territory = self._measured(self.territory, theirs)
@@ -241,7 +241,7 @@ class _Test:
 
     def _mapped(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
         """What differs from run to run on the map: as on the territory, where it has the same."""
-        own = drawn(self.map, self.pinned, stream(self.seed, "verify"), jnp.arange(self.samples))
+        own = drawn(self.map, self.pinned, {}, stream(self.seed, "verify"), jnp.arange(self.samples))
         same = {name: theirs[name] for name in own if name in theirs}
         columns = {g.name: theirs[g.column] for g in self.map.spec.givens if g.data and g.column in theirs}
         return own | columns | same

@@ -36,10 +36,22 @@ def varying(scenario: Scenario, pinned: frozenset[str]) -> frozenset[str]:
     return frozenset((*drawn, *scenario.spec.signals, *([noise.NAME] if scenario.spec.noises else ()))) - pinned
 
 
-def drawn(scenario: Scenario, pinned: frozenset[str], seed: Any, indices: Any) -> dict[str, Any]:
-    """What differs in some runs [SI]: givens, and noise; those that are pinned keep one value."""
+def drawn(
+    scenario: Scenario, pinned: frozenset[str], base: Mapping[str, Any], seed: Any, indices: Any
+) -> dict[str, Any]:
+    """What differs in some runs [SI]: givens, signals, and noise; those that are pinned keep one value.
+
+    `base` are all SI values of the scenario, of which those of the rows of data are read.
+    """
     names = varying(scenario, pinned)
-    return {name: value for name, value in scenario.draw(seed, indices).items() if name in names}
+    return {name: value for name, value in scenario.draw(seed, indices, base).items() if name in names}
+
+
+def rows(scenario: Scenario, pinned: frozenset[str]) -> int | None:
+    """How many runs the data make, where these differ in what a row or group of data says; None of others."""
+    spec = scenario.spec
+    different = {*(given.name for given in spec.givens if given.data), *spec.signals} - pinned
+    return len(scenario.said.whole) if different and scenario.said is not None else None
 
 
 def sample(scenario: Scenario, givens: Mapping[str, Any], index: int, position: int) -> Sample:
@@ -103,7 +115,7 @@ def _first(runs: Callable[[int], Any], batch: int) -> tuple[list[Any], int]:
 def _evaluator(scenario: Scenario, pinned: frozenset[str]) -> Callable[..., Any]:
     def run(base: Mapping[str, Any], seed: Any, indices: Any) -> tuple[Any, Any, Any]:
         indices = devices.spread(indices)
-        givens = drawn(scenario, pinned, seed, indices)
+        givens = drawn(scenario, pinned, base, seed, indices)
         results, status = jax.vmap(lambda row, _: scenario.measures_si({**base, **row}))(givens, indices)
         return givens, jax.vmap(honest)(results, status), status
 

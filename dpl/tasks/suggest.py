@@ -149,7 +149,11 @@ def _runs(ready: Setup, task: Task) -> Mapping[str, Any]:
     if not varying(ready.scenario, ready.pinned):
         return {}
     return drawn(
-        ready.scenario, ready.pinned, stream(ready.seed, "verify"), np.arange(task.counts.get("samples", SAMPLES))
+        ready.scenario,
+        ready.pinned,
+        ready.base,
+        stream(ready.seed, "verify"),
+        np.arange(task.counts.get("samples", SAMPLES)),
     )
 
 

@@ -21,7 +21,7 @@ from dpl.tasks.failure import explain
 from dpl.tasks.judge import Judge
 from dpl.tasks.problem import Constants, Problem, mode_of
 from dpl.tasks.result import Quantity, Result, number
-from dpl.tasks.sampling import varying
+from dpl.tasks.sampling import rows, varying
 from dpl.tasks.simulate import pictured
 from dpl.tasks.windows import Windowed
 
@@ -162,10 +162,19 @@ def _notes(task: Task, loop: engine.Loop, watch: Judge, plan: Plan, started: tup
     return (*notes, *vary.at_bounds(watch.standard.free, best.values))
 
 
+def _of_data(task: Task, ready: Setup) -> int | None:
+    """The rows of data that are the runs, unless something else differs too, of which each step then draws afresh."""
+    said = {*(given.name for given in ready.scenario.spec.givens if given.data), *ready.scenario.spec.signals}
+    fresh = "samples" in task.counts or (varying(ready.scenario, ready.pinned) - said and "epochs" not in task.counts)
+    return None if fresh else rows(ready.scenario, ready.pinned)
+
+
 def counts(task: Task, ready: Setup) -> Plan:
     """How many runs and steps, and what was chosen."""
     said, defaults = task.counts, list[str]()
     samples = said.get("samples") if task.fixed_samples else None
+    if samples is None and (samples := _of_data(task, ready)) is not None:
+        defaults.append(f"samples {samples:_} fixed")
     if "epochs" in said and samples is None:
         raise ValueError(f"train {task.name} counts epochs, which need `samples N fixed`")
     batch = said.get("batch")

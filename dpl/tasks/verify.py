@@ -17,7 +17,7 @@ from dpl.tasks.bootstrap import Interval, intervals
 from dpl.tasks.comparison import holds
 from dpl.tasks.context import Context, Setup, setup
 from dpl.tasks.result import Quantity, Result, Sample, declared
-from dpl.tasks.sampling import Evaluated, evaluate, sample, stream, varying
+from dpl.tasks.sampling import Evaluated, evaluate, rows, sample, stream, varying
 from dpl.tasks.simulate import pictured
 
 SAMPLES = 1_000
@@ -88,7 +88,7 @@ def fresh_runs(
     """A task's scenario on runs that no training with the same seed has met; what was chosen; what is to be drawn."""
     ready = setup(program, task, context)
     different = varying(ready.scenario, ready.pinned)
-    samples = task.counts.get("samples", SAMPLES) if different else 1
+    samples = task.counts.get("samples", rows(ready.scenario, ready.pinned) or SAMPLES) if different else 1
     context.progress.begin(f"{task.kind} {task.name}", samples)
     try:
         seed = stream(ready.seed, "verify")

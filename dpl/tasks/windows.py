@@ -77,7 +77,7 @@ class Windowed:
         rate = problem.rule.rate(constants.numbers, step, constants.steps)
         # New runs have indices of their own: those of the first step come first.
         indices = (step + 1) * problem.batch + jnp.arange(problem.batch)
-        fresh = drawn(problem.scenario, problem.pinned, constants.seed, indices)
+        fresh = drawn(problem.scenario, problem.pinned, constants.base, constants.seed, indices)
 
         def one(theta: Any, memory: Any, pool: Pool) -> Any:
             value, free = theta[critic], {name: leaf for name, leaf in theta.items() if name != critic}
@@ -188,7 +188,7 @@ class Windowed:
     def _begun(self, free: Any, constants: Constants) -> Pool:
         """The first runs; their ends are spread evenly, so that windows of all ages are met from then on."""
         batch = self.problem.batch
-        givens = drawn(self.problem.scenario, self.problem.pinned, constants.seed, jnp.arange(batch))
+        givens = drawn(self.problem.scenario, self.problem.pinned, constants.base, constants.seed, jnp.arange(batch))
         left = jnp.asarray(-(-(np.arange(batch) + 1) * self._plan.intervals // batch))
         return Pool(givens, jnp.zeros(batch, int), left, self._starts(givens, free, constants))
 
