@@ -261,7 +261,7 @@ def test_a_fragment_is_read_back_as_the_same_numbers(x: float, low: float, log: 
 def test_a_fragment_declares_params_and_tells_the_rest():
     text = fitted().fragment
     assert declarations(text).keys() == {"ka", "V", "ke"}
-    assert f"param ka: 1/h = {KA.value!r} in 0.1..10 log  # ± 0.18" in text
+    assert f"param ka: 1/h = {KA.value!r} in 0.1..10 log  # ± 0.18, drug.dpl:3" in text
     assert "# in body\nparam V: L = 31.712 in 1..500  # ± 0.041\n" in text
     assert "param ke: 1/h = 0.5 in 0.01..0.5  # on its upper bound" in text
     assert "# dose: mg = [4.0123, 5.25]  # 1, b" in text and "# theoph.conc: 0.31 [mg/L]  # ± 0.02" in text
@@ -318,6 +318,7 @@ def test_a_folder_has_all_that_a_fit_left(tmp_path: Path):
         "plots/typical-starts.png",
         "data/shots.csv",
         "plots/law.svg",
+        "plots/shots.svg",
         "plots/closing.svg",
         "metrics/closing.csv",
         "rounds/closing-1/data/shots.csv",
@@ -341,6 +342,19 @@ def test_the_page_takes_no_markup_from_names():
     result = fitted(estimates={"dose": replace(fitted().estimates["dose"], runs=(label, '"&'))})
     text = page.html(label, (label,), [page.Section(report.report(result), ('a"b',), result.fragment)])
     assert "<script" not in text and text.count("&lt;script") >= 5 and 'src="plots/a%22b.svg"' in text
+
+
+def test_runs_without_time_are_drawn_as_one():
+    """Whether a fit has a curve for each run, or one for all."""
+    whole = replace(curve("1"), grid=np.arange(13.0), line=np.arange(13.0), time_unit="", band=None, spread=None)
+    arrays = ("at", "data", "fitted", "residuals", "held_out", "grid", "line", "censored")
+    parts = [replace(whole, run=str(i), **{n: getattr(whole, n)[i : i + 1] for n in arrays}) for i in range(13)]
+    assert fit_plots.curves(parts, "fit") == fit_plots.curves([whole], "fit")
+
+
+def test_labels_break_no_table():
+    rows = table.Table(("", ""), (("a\n\x1b[31m", "b"),))
+    assert table.aligned(rows) == ["  a��[31m  b"]
 
 
 def test_what_a_network_of_one_input_learned_is_a_line():

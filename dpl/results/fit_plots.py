@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from statistics import NormalDist
 from typing import Any
@@ -43,6 +44,7 @@ def all_of(result: Fitted) -> Iterator[tuple[str, Mapping[str, bytes]]]:
 
 def curves(runs: Sequence[Curve], title: str) -> Mapping[str, bytes]:
     """One observation: a panel per run with data, line, band and spread; below the residuals of all runs."""
+    runs = [_merged(runs)] if len(runs) > 1 and all(map(static, runs)) else runs
     shown = runs[:PANELS]
     across = min(len(shown), ACROSS)
     down = -(-len(shown) // across)
@@ -80,6 +82,21 @@ def _legend(figure: Any, panels: Any) -> None:
 def static(curve: Curve) -> bool:
     """Whether each point is a run of its own, so that nothing lies between them."""
     return not curve.time_unit and np.array_equal(curve.grid, curve.at)
+
+
+def _merged(runs: Sequence[Curve]) -> Curve:
+    """Runs without time as one curve over the runs."""
+
+    def joined(name: str) -> Any:
+        return np.concatenate([getattr(one, name) for one in runs])
+
+    def ends(name: str) -> Any:
+        pairs = [getattr(one, name) for one in runs]
+        return None if None in pairs else tuple(np.concatenate(side) for side in zip(*pairs, strict=True))
+
+    names = ("at", "data", "fitted", "residuals", "held_out", "grid", "line", "censored")
+    arrays: dict[str, Any] = {name: joined(name) for name in names}
+    return replace(runs[0], run="", band=ends("band"), spread=ends("spread"), **arrays)
 
 
 def across(curve: Curve) -> str:

@@ -7,9 +7,43 @@ from typing import Any
 
 import numpy as np
 
-from dpl.results.plots import BLUE, GREY, ORANGE, drawn, figure, headed, label, plain, sheet
+from dpl.results.plots import BLUE, CYCLE, GREY, ORANGE, drawn, figure, headed, label, plain, sheet
+from dpl.tasks.record import Recorded
 from dpl.tasks.refine import Refined
 from dpl.tasks.suggest import Reading, Suggested
+
+
+def of_recorded(result: Recorded) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    """A panel per sensor: readings and the truth over time, or against each other where a run has one row."""
+    if not result.sensors:
+        return
+    drawing, axes = figure(len(result.sensors), sharex=bool(result.time))
+    for ax, name in zip(axes, result.sensors, strict=True):
+        read, truth = result.columns[name], result.truth.get(name)
+        if result.time:
+            _readings(ax, result, name)
+        elif truth is not None:
+            ax.plot(truth.value, read.value, "o", color=ORANGE, markersize=3.5)
+            ax.axline((float(np.nanmean(truth.value)),) * 2, slope=1, color=GREY, linewidth=0.8)
+        else:
+            ax.plot(np.arange(1, np.size(read.value) + 1), read.value, "o", color=ORANGE, markersize=3.5)
+        x = "without noise" if truth is not None else "row"
+        label(ax, "" if result.time else headed(x, read.unit * (truth is not None)), headed(name, read.unit))
+    if result.time:
+        label(axes[-1], headed(result.time, result.columns[result.time].unit), axes[-1].get_ylabel())
+    axes[0].set_title(f"record {result.name} on {result.scenario}", parse_math=False)
+    yield result.name, drawn(drawing)
+
+
+def _readings(ax: Any, result: Recorded, name: str) -> None:
+    """Of the first runs, one colour each."""
+    time = result.columns[result.time].value
+    run = result.columns[result.run].value if result.run else np.zeros(np.shape(time))
+    for colour, one in zip(CYCLE, np.unique(run), strict=False):
+        rows = run == one
+        if name in result.truth:
+            ax.plot(time[rows], result.truth[name].value[rows], color=colour, linewidth=0.9)
+        ax.plot(time[rows], result.columns[name].value[rows], ".", color=colour, markersize=4)
 
 
 def of_suggested(result: Suggested) -> Iterator[tuple[str, Mapping[str, bytes]]]:

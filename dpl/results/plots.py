@@ -95,10 +95,10 @@ def on_log_scale(values: np.ndarray) -> bool:
 # ---------------------------------------------------------------- matplotlib, whose types are unknown
 
 
-def figure(rows: int) -> tuple[Any, Sequence[Any]]:
-    """A figure with so many panels, one below the other, over the same x."""
+def figure(rows: int, sharex: bool = True) -> tuple[Any, Sequence[Any]]:
+    """A figure with so many panels, one below the other, as a rule over the same x."""
     drawing = sheet(7.0, 1.2 + 2.2 * rows if rows > 1 else 4.0)
-    axes = drawing.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    axes = drawing.subplots(rows, 1, sharex=sharex, squeeze=False)[:, 0]
     return drawing, [plain(ax) for ax in axes]
 
 

@@ -290,6 +290,8 @@ def _figures(result: Result) -> Iterator[tuple[str, Mapping[str, bytes]]]:
     match result:
         case Fitted():
             yield from fit_plots.all_of(result)
+        case Recorded():
+            yield from map_plots.of_recorded(result)
         case Suggested():
             yield from map_plots.of_suggested(result)
         case Refined():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 MARKS = {"holds": "green", "fails": "bold red", "passed": "bold green", "failed": "bold red", "interrupted": "yellow"}
@@ -51,8 +51,15 @@ def lines(blocks: Iterable[Block]) -> list[str]:
 
 def aligned(table: Table) -> list[str]:
     """A table in plain text, indented by two; columns are two spaces apart."""
+    table = printable(table)
     lines = [table.header, *table.rows] if any(table.header) else list(table.rows)
     return [("  " + "  ".join(_cells(line, table.widths, table.right))).rstrip() for line in lines]
+
+
+def printable(table: Table) -> Table:
+    """The table without line breaks and control characters, which labels from files may hold."""
+    rows = tuple(tuple("".join(c if c.isprintable() else "�" for c in cell) for cell in row) for row in table.rows)
+    return replace(table, rows=rows)
 
 
 def narrowed(table: Table, room: int) -> Table:
@@ -89,7 +96,7 @@ def _on_terminal(blocks: Iterable[Block], stream: TextIO) -> None:
         if isinstance(block, str):
             console.print(Text(block, style=_style(block)), soft_wrap=True)
             continue
-        block = narrowed(block, console.width)
+        block = narrowed(printable(block), console.width)
         ruled = Ruled(box=box.SIMPLE_HEAD, show_header=any(block.header), pad_edge=True)
         for i, title in enumerate(block.header):
             ruled.add_column(Text(title), justify="right" if i in block.right else "left")

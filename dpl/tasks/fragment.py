@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 def text(result: Fitted) -> str:
     """A declaration per param, under a heading per part; then, as comments, what is no param of the text."""
     on = f" on {result.scenario}" if result.scenario else ""
-    lines = [f"# {result.kind} {result.name}{on}: nll {result.nll:.6g} from {result.count:_} cells"]
+    lines = [
+        f"# {result.kind} {result.name}{on}: nll {result.nll:.6g} from {result.count:_} cells",
+        "# Each may take the place of its declaration; priors and comments of that are not repeated.",
+    ]
     known = {name: one for name, one in result.estimates.items() if name in result.params and _declarable(one)}
     for part, group in groupby(sorted(known, key=_part), key=_part):
         lines += ["", *([f"# in {part}"] if part else [])]
@@ -45,7 +48,7 @@ def _declarable(one: Estimate) -> bool:
 
 def _declaration(name: str, one: Estimate) -> str:
     shape = f"[{', '.join(map(str, np.shape(one.value)))}]" if np.ndim(one.value) else ""
-    return f"param {name}{shape}{_unit(one, ': {}')} = {_number(one.value)}{_bounds(one)}{_sure(one)}"
+    return f"param {name}{shape}{_unit(one, ': {}')} = {_number(one.value)}{_bounds(one)}{_sure(one)}{_origin(one)}"
 
 
 def _others(heading: str, result: Fitted, known: Any) -> Iterator[str]:
@@ -73,6 +76,10 @@ def _sure(one: Estimate) -> str:
     if np.ndim(one.value):
         return f"  # ± {', '.join(f'{se:.2g}' for se in np.ravel(one.se))}" if np.isfinite(one.se).all() else ""
     return f"  # on its {one.bound} bound" if one.bound else f"  # ± {one.se:.2g}" if math.isfinite(one.se) else ""
+
+
+def _origin(one: Estimate) -> str:
+    return "" if not one.origin else f", {one.origin}" if _sure(one) else f"  # {one.origin}"
 
 
 def _number(value: Any) -> str:
