@@ -19,8 +19,8 @@ SIGMA = Estimate(0.31, 0.02, (0.27, 0.35), "mg/L")
 
 def fitted(**changes: Any) -> Fitted:
     """A fit of four numbers, one of them in each of two runs."""
-    names = ("ka", "body.V", "body.ke", "dose[1]", "dose[b]")
-    correlation = np.eye(5)
+    names = ("ka", "body.V", "body.ke", "dose[0]", "dose[1]", "net[0]")
+    correlation = np.eye(6)
     correlation[0, 1] = correlation[1, 0] = -0.97
     correlation[2] = correlation[:, 2] = np.nan
     result = Fitted(

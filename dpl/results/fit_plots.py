@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dpl.results.fits import named
 from dpl.results.plots import BLUE, GREY, ORANGE, drawn, headed, label, on_log_scale, plain, sheet
 from dpl.tasks.fitted import Curve, FitStart, Fitted, Profile
 
@@ -19,6 +20,8 @@ NAMES = 30
 """Of more numbers the correlations are drawn without names"""
 FIGURES = 12
 """Of more numbers the correlations are drawn without figures"""
+MOST = 100
+"""More numbers than this have no picture of their correlations"""
 CHANCE = 1.92
 """Half the 95 % quantile of chi-squared with one degree of freedom: Venzon and Moolgavkar (1988), Appl. Stat. 37, 87"""
 NEAR = 0.01
@@ -27,15 +30,15 @@ NEAR = 0.01
 
 def all_of(result: Fitted) -> Iterator[tuple[str, Mapping[str, bytes]]]:
     """Every figure that the result has something for, by name."""
-    title = f"{result.kind} {result.name} on {result.scenario}"
+    result, title = named(result), f"{result.kind} {result.name} on {result.scenario}"
     for name, group in groupby(sorted(result.curves, key=lambda c: c.observation), key=lambda c: c.observation):
         yield f"{result.name}-{name}", curves(list(group), title)
     if len(result.starts) > 1:
         yield f"{result.name}-starts", starts(result.starts, title)
     if result.profiles:
-        values = {n: float(result.estimates[n].value) for n in result.profiles if n in result.estimates}
+        values = {label: one.value for name, whole in result.estimates.items() for label, one in whole.singles(name)}
         yield f"{result.name}-profiles", profiles(result.profiles, values, title)
-    if len(result.names) > 1 and len(result.names) == len(result.correlation):
+    if 1 < len(result.names) <= MOST:
         yield f"{result.name}-correlation", correlation(result.names, result.correlation, title)
 
 
