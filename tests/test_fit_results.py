@@ -173,7 +173,7 @@ def test_records_suggestions_and_rounds_are_told():
         told
         == """\
 record shots on Real: done, ran 2.0 s
-  3 rows of 2 runs; 1 more did not end well and are left out
+  3 rows of 2 runs
   row  run  time [s]  angle [rad]  range [m]
     1    1         0          0.1        1.5
     2    1       0.1          0.1
@@ -294,6 +294,14 @@ def test_what_was_recorded_is_read_as_its_own_first_line_says():
     header, *rows = csv.reader(lines)
     assert header == [column.name for column in data.columns]
     assert rows[1] == ["1", "0.1", "0.1", ""] and float(rows[2][2]) == 1 / 3
+
+
+def test_a_column_of_a_part_has_a_name_that_data_can_have():
+    result = replace(SHOTS, columns={"cannon.speed": Quantity(np.array([1.0]), "m/s")}, time="", run="")
+    said, header, _ = files.recorded(result).decode().splitlines()
+    (data,) = parse(Source("data.dpl", said.removeprefix("# "))).items
+    assert isinstance(data, syntax.Data)
+    assert header == "cannon.speed" == data.columns[0].header and data.columns[0].name == "cannon_speed"
 
 
 def test_the_same_fit_gives_the_same_figures():

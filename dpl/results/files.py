@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -70,10 +71,16 @@ def declaration(result: Recorded) -> str:
     """`data shots(run as group, time: s as time, range: m) from "shots.csv"`"""
     roles = {result.time: " as time", result.run: " as group"}
     columns = (
-        name + (f": {quantity.unit}" if quantity.unit else "") + roles.get(name, "")
+        _column(name) + (f": {quantity.unit}" if quantity.unit else "") + roles.get(name, "")
         for name, quantity in result.columns.items()
     )
     return f'data {result.name}({", ".join(columns)}) from "{result.name}.csv"'
+
+
+def _column(name: str) -> str:
+    """`speed`; of a part's `cannon.speed`, which is no name, `cannon_speed "cannon.speed"`."""
+    plain = re.sub(r"[.\[\], ]+", "_", name).strip("_")
+    return name if plain == name else f'{plain} "{name}"'
 
 
 def rounds(result: Refined) -> bytes:

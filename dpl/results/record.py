@@ -119,8 +119,8 @@ class Record:
         }
 
     def _first(self, sources: Sequence[Source]) -> None:
-        for name, text in _own(sources):
-            self.folder.write(f"source/{name}", text.encode())
+        for name, content in _own(sources):
+            self.folder.write(f"source/{name}", content)
         self.folder.write("generated.py", self.program.source.encode())
         if not self.folder.resumed:
             self.folder.write(params.START, params.encoded(self.program))
@@ -344,15 +344,20 @@ def _history(result: Descended) -> bytes:
     return text.getvalue().encode()
 
 
-def _own(sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
-    """Name and text of the first, and of those in its folder that are not the library's."""
+def _own(sources: Sequence[Source]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the first, and of those in its folder that are not the library's; data among them."""
     for source in sources[:1]:
-        yield Path(source.path).name if source.path else "model.dpl", source.text
+        yield Path(source.path).name if source.path else "model.dpl", source.text.encode()
     home = Path(sources[0].path).resolve().parent if sources and sources[0].path else None
     for source in sources[1:]:
         path = Path(source.path or "").resolve()
         if home and path.is_relative_to(home) and not path.is_relative_to(LIBRARY.resolve()):
-            yield path.relative_to(home).as_posix(), source.text
+            yield path.relative_to(home).as_posix(), _content(path, source)
+
+
+def _content(path: Path, source: Source) -> bytes:
+    """What was read; of a file that is no text, whose source is what it was written out as, the file itself."""
+    return path.read_bytes() if path.suffix.lower() == ".parquet" and path.is_file() else source.text.encode()
 
 
 def _versions() -> Iterator[tuple[str, str]]:

@@ -23,13 +23,11 @@ ROWS = 5
 def recorded(result: Recorded) -> list[Block]:
     """How much was recorded, its first rows, and how far the readings are from what they would be without noise."""
     count = rows(result)
-    shown = [f"  {count:_} row{'s' * (count != 1)} of {result.samples - result.failed:_} runs"]
-    if result.failed:
-        shown[0] += f"; {result.failed:_} more did not end well and are left out"
+    shown = f"  {count:_} row{'s' * (count != 1)} of {result.samples - result.failed:_} runs"
     header = ("row", *(f"{name} [{q.unit}]" if q.unit else name for name, q in result.columns.items()))
     body = [(str(i + 1), *(cell(q.value[i]) for q in result.columns.values())) for i in range(min(count, ROWS))]
     body += [("…", *("" for _ in result.columns))] if count > ROWS else []
-    blocks: list[Block] = [*shown, Table(header, tuple(body), frozenset(range(len(header))))]
+    blocks: list[Block] = [shown, Table(header, tuple(body), frozenset(range(len(header))))]
     if noisy := [(name, rms(result, name)) for name in result.sensors if name in result.truth]:
         blocks.append("  noise (root mean square): " + ", ".join(f"{name} {q}" for name, q in noisy))
     return blocks
