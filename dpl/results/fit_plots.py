@@ -20,6 +20,8 @@ NAMES = 30
 """Of more numbers the correlations are drawn without names"""
 FIGURES = 12
 """Of more numbers the correlations are drawn without figures"""
+MANY = 2000
+"""More points than this, or cells of a matrix, are pixels in an SVG too"""
 MOST = 100
 """More numbers than this have no picture of their correlations"""
 CHANCE = 1.92
@@ -128,12 +130,22 @@ def _fit(ax: Any, c: Curve) -> None:
         ax.plot(c.grid, c.line, color=BLUE, linewidth=1.3, label="fit")
         _shade(ax, c)
     used, kept, limited = _kinds(c)
+    pixels = c.at.size > MANY
     if used.any():
-        ax.plot(c.at[used], c.data[used], "o", color=ORANGE, markersize=3.5, label="data")
+        ax.plot(c.at[used], c.data[used], "o", rasterized=pixels, color=ORANGE, markersize=3.5, label="data")
     if limited.any():
-        ax.plot(c.at[limited], c.data[limited], "v", color=ORANGE, markersize=4.5, label="censored")
+        ax.plot(c.at[limited], c.data[limited], "v", rasterized=pixels, color=ORANGE, markersize=4.5, label="censored")
     if kept.any():
-        ax.plot(c.at[kept], c.data[kept], "o", color=ORANGE, markersize=4, markerfacecolor="none", label="held out")
+        ax.plot(
+            c.at[kept],
+            c.data[kept],
+            "o",
+            rasterized=pixels,
+            color=ORANGE,
+            markersize=4,
+            markerfacecolor="none",
+            label="held out",
+        )
     ax.set_xlabel(across(c) if ax.get_subplotspec().is_last_row() else "", fontsize="small", parse_math=False)
     ax.tick_params(labelsize="small")
     if static(c):
@@ -160,11 +172,11 @@ def _residuals(figure: Any, runs: Sequence[Curve]) -> None:
         chosen = [c.held_out == kept for c in runs]
         at = np.concatenate([c.at[k] for c, k in zip(runs, chosen, strict=True)])
         apart = np.concatenate([c.residuals[k] for c, k in zip(runs, chosen, strict=True)])
-        over.plot(at, apart, "o", markersize=3, **style)
+        over.plot(at, apart, "o", markersize=3, rasterized=at.size > MANY, **style)
         if not kept:
             ordered = np.sort(apart[np.isfinite(apart)])
             quantiles = [NormalDist().inv_cdf((i + 0.5) / ordered.size) for i in range(ordered.size)]
-            normal.plot(quantiles, ordered, "o", markersize=3, color=BLUE)
+            normal.plot(quantiles, ordered, "o", markersize=3, color=BLUE, rasterized=ordered.size > MANY)
             normal.axline((0, 0), slope=1, color=GREY, linewidth=0.8)
     over.axhline(0, color=GREY, linewidth=0.8)
     over.axhspan(-1.96, 1.96, color=GREY, alpha=0.12, linewidth=0)
@@ -234,7 +246,7 @@ def correlation(names: Sequence[str], matrix: np.ndarray, title: str) -> Mapping
     side = min(3.2 + 0.35 * count, 11.0)
     drawing = sheet(side + 1.0, side)
     ax = drawing.subplots()
-    drawing_of = ax.pcolormesh(np.asarray(matrix, float), cmap="PuOr", vmin=-1, vmax=1)
+    drawing_of = ax.pcolormesh(np.asarray(matrix, float), cmap="PuOr", vmin=-1, vmax=1, rasterized=count**2 > MANY)
     ax.set_facecolor("#bbbbbb")  # of what is not determined
     ax.invert_yaxis()
     ax.set_aspect("equal")
