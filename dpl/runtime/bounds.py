@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dpl.runtime.spec import Free, Given, Param
+from dpl.runtime.spec import Free, Given, Param, Start
 
 MARGIN = 1e-6
 """How far inside, as a share of the interval (of the scale, if it has one end), a value at a border is moved."""
@@ -67,12 +67,18 @@ class Bounds:
         return _log(self.low), _log(self.high)
 
 
-def of(declaration: Param | Given | Free, low: float | None = None, high: float | None = None) -> Bounds:
+def of(declaration: Param | Given | Free | Start, low: float | None = None, high: float | None = None) -> Bounds:
     """The bounds of what varies, narrowed by a task's own."""
     value = None if isinstance(declaration, Free) else declaration.value
+    if isinstance(declaration, Start):
+        return Bounds(_tighter(None, low, max), _tighter(None, high, min), False, _size(value, declaration.unit.scale))
     log = not isinstance(declaration, Given) and declaration.log
-    scale = max((abs(v) for v in _leaves(value)), default=0.0) or declaration.unit.scale
+    scale = _size(value, declaration.unit.scale)
     return Bounds(_tighter(declaration.low, low, max), _tighter(declaration.high, high, min), log, scale)
+
+
+def _size(value: Any, unit: float) -> float:
+    return max((abs(v) for v in _leaves(value)), default=0.0) or unit
 
 
 def _tighter(a: float | None, b: float | None, pick: Any) -> float | None:

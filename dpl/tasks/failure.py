@@ -14,6 +14,7 @@ from dpl.runtime import blame, solve
 from dpl.runtime.program import Scenario
 from dpl.tasks.deterministic import Minimisation
 from dpl.tasks.engine import NotFinite
+from dpl.tasks.fitting import Fitting, Numbers
 from dpl.tasks.problem import Problem
 from dpl.tasks.result import NumericalFailure, Sample, number
 from dpl.tasks.sampling import drawn, sample
@@ -55,6 +56,33 @@ def explain_lane(
     own = {f.name: found.values[f.name] for f in problem.free if f.each}
     fine = jax.jit(lambda runs: jax.lax.map(one, runs))((dict(givens), own, indices))
     return _explained(task, problem.scenario, problem.free, base, givens, indices, found, fine)
+
+
+def explain_fit(
+    task: str, fitting: Fitting, numbers: Numbers, labels: tuple[str, ...], found: NotFinite
+) -> NumericalFailure:
+    """The failure of a fit, none of whose starts leads to a finite likelihood, with the first run that spoils it."""
+    cases = numbers.cases
+    arguments, status = jax.device_get(jax.jit(fitting.arguments)(fitting.outward(found.values), numbers))
+    bad = status != solve.OK
+    for name, parts in arguments.items():
+        for part in parts:
+            wrong = np.asarray(cases.known[name]) & ~np.isfinite(part)
+            bad = bad | wrong.reshape((len(bad), -1)).any(axis=1)
+    which: Sample | None = None
+    cause: str | None = None
+    if bad.any():
+        run = int(np.argmax(bad))
+        own = {f.name for f in fitting.free if f.each}
+        row = {name: jax.tree.map(lambda leaf: np.asarray(leaf)[run], of) for name, of in cases.values.items()}
+        row |= {name: jax.tree.map(lambda leaf: leaf[run], found.values[name]) for name in own}
+        which = sample(fitting.scenario, {n: v for n, v in cases.values.items() if np.ndim(v) == 1}, run, run)
+        shared = {name: value for name, value in found.values.items() if name not in own}
+        cause = _cause(fitting.scenario, {**numbers.base, **shared, **row})
+        cause = f"{cause or 'no finite value'} in the run of {labels[run]}" if labels[run] else cause
+    return NumericalFailure(
+        task, 0, "the likelihood", which, found.values, quantities(fitting.free, found.values), cause
+    )
 
 
 def _finite(loss: Callable[[Any], Any], theta: Any) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from dpl.runtime.spec import Task
 from dpl.tasks.compare import Compared, compare
 from dpl.tasks.context import Context, of_scenario, settable
 from dpl.tasks.evaluate import Evaluated, evaluate
+from dpl.tasks.fit import fit
 from dpl.tasks.fitted import Fitted
 from dpl.tasks.keeper import Keeper, Nowhere
 from dpl.tasks.optimize import Optimized, optimize
@@ -38,6 +39,7 @@ TASKS: Mapping[str, Callable[[Program, Task, Context], AnyResult]] = {
     "verify": verify,
     "evaluate": evaluate,
     "compare": compare,
+    "fit": fit,
     "record": record,
     "suggest": suggest,
     "refine": _refine,

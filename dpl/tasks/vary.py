@@ -1,4 +1,4 @@
-"""What a task varies: params, networks, givens and freed lets, with their bounds and where they start."""
+"""What a task varies (params, networks, givens, freed lets, starts of states), with its bounds and where it starts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 from dpl.runtime import bounds
 from dpl.runtime.bounds import Bounds
 from dpl.runtime.program import Scenario
-from dpl.runtime.spec import Free, Given, Network, Param, Task
+from dpl.runtime.spec import Free, Given, Network, Param, Start, Task
 from dpl.tasks.context import Setup
 from dpl.tasks.result import Quantity, declared
 from dpl.tasks.sampling import stream
 
-Declaration = Param | Network | Given | Free
+Declaration = Param | Network | Given | Free | Start
 
 AT_BOUND, ON_BOUND = 1e-3, 1e-4
 """So near to a bound, as a share of the interval, a solution is said to be; and a start counts as lying on it"""
@@ -54,7 +54,9 @@ Freedoms = tuple[Freedom, ...]
 def freedoms(scenario: Scenario, task: Task) -> Freedoms:
     """What the task varies, within the bounds of the declarations, narrowed by the task's own."""
     spec = scenario.spec
-    known: dict[str, Declaration] = {d.name: d for d in (*spec.params, *spec.networks, *spec.givens, *spec.free)}
+    known: dict[str, Declaration] = {
+        d.name: d for d in (*spec.params, *spec.networks, *spec.givens, *spec.free, *spec.starts)
+    }
     if unknown := [v.name for v in task.vary if v.name not in known]:
         raise ValueError(f"{task.name} varies {', '.join(unknown)}, which {scenario.spec.name} does not have")
     return tuple(Freedom(known[v.name], _bounds(known[v.name], v.low, v.high), v.each) for v in task.vary)

@@ -1,0 +1,297 @@
+"""`fit`: the params, networks and starts under which the data are most likely, from several starts side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import jax
+import numpy as np
+
+from dpl.runtime import observing
+from dpl.runtime.likelihood import LIKELIHOODS
+from dpl.runtime.observing import Cases
+from dpl.runtime.program import Program
+from dpl.runtime.spec import Network, Param, Task
+from dpl.tasks import engine, spread, uncertainty, vary
+from dpl.tasks.context import Context, Setup, setup
+from dpl.tasks.engine import Loop, NotFinite
+from dpl.tasks.failure import explain_fit
+from dpl.tasks.fitted import FitStart, Fitted
+from dpl.tasks.fitting import Fitting, Numbers, Term
+from dpl.tasks.keeper import State
+from dpl.tasks.result import Quantity, Seconds, declared, number
+from dpl.tasks.scoring import FAILED, RUNNING, STEPS, STUCK, Constants, Scoring
+from dpl.tasks.simulate import pictured
+from dpl.tasks.uncertainty import Uncertainty
+
+REDRAWS = 4
+"""So often a start from which nothing can be computed is drawn again"""
+SAME = 0.01
+"""Starts that end so near to the best nll have reached it"""
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """A fit ready to go. `everything` has all cells of the data, `numbers` those that count."""
+
+    fitting: Fitting
+    numbers: Numbers
+    everything: Cases
+    labels: tuple[str, ...]
+    starts: int
+    steps: int
+
+
+def fit(program: Program, task: Task, context: Context) -> Fitted:
+    """Maximises the likelihood of the data, with the priors, over what the task varies."""
+    ready = setup(program, task, context)
+    posed = pose(ready, task)
+    loop, interrupted, began = _descended(ready, task, context, posed)
+    return _result(ready, task, posed, loop, interrupted, began)
+
+
+def pose(ready: Setup, task: Task) -> Posed:
+    """What is to be fitted to what."""
+    if not any(o.data for o in ready.scenario.spec.observations):
+        raise ValueError(f"fit {task.name}: {task.scenario} observes no data")
+    if task.method.name not in ("", "levenberg_marquardt"):
+        raise ValueError(f"fit {task.name}: it uses levenberg_marquardt, not {task.method.name}")
+    cases, labels = observing.cases(ready.scenario)
+    free = vary.freedoms(ready.scenario, task)
+    fitting = Fitting(ready.scenario, free, len(labels), task.priors)
+    numbers = Numbers(ready.base, cases._replace(known=counted(task, ready, cases)))
+    if not sum(int(known.sum()) for known in numbers.cases.known.values()):
+        raise ValueError(f"fit {task.name}: no cell of the data counts")
+    return Posed(fitting, numbers, cases, labels, task.counts.get("starts", 1), task.counts.get("steps", STEPS))
+
+
+def counted(task: Task, ready: Setup, cases: Cases) -> dict[str, np.ndarray]:
+    """Which cells count: those that there are and that are not held out."""
+    kept = {name: np.array(known, bool) for name, known in cases.known.items()}
+    for o in ready.scenario.spec.observations:
+        if not o.data:
+            continue
+        if task.hold_out:
+            kept[o.name][max(len(kept[o.name]) - task.hold_out, 0) :] = False
+        if task.hold_after is not None and o.timed:
+            kept[o.name] &= np.asarray(cases.times[o.data]) <= task.hold_after
+    return kept
+
+
+# ---------------------------------------------------------------- the loop
+
+
+def _descended(ready: Setup, task: Task, context: Context, posed: Posed) -> tuple[Loop, bool, np.ndarray]:
+    """The loop at its end, whether the user ended it, and where its lanes began [starts, p]."""
+    title = f"fit {task.name}"
+    context.progress.begin(title, posed.steps)
+    try:
+        loop, began = _begun(ready, task, posed)
+        interrupted = engine.descend(loop, Count(loop), context.progress, context.keeper, task.name, Quantity)
+    except NotFinite as failure:
+        raise explain_fit(title, posed.fitting, posed.numbers, posed.labels, failure) from None
+    finally:
+        context.progress.end()
+    return loop, interrupted, began
+
+
+def _begun(ready: Setup, task: Task, posed: Posed) -> tuple[Loop, np.ndarray]:
+    """The loop after a first look; starts from which nothing can be computed are drawn again a few times."""
+    fitting, which = posed.fitting, np.arange(posed.starts)
+    current = _current(fitting, ready.base)
+    began = spread.starts(ready, fitting, current, task.start, which)
+    constants = Constants(posed.numbers, np.zeros(began.shape, bool), np.asarray(posed.steps))
+    seconds = Seconds(0.0, 0.0)
+    for again in range(REDRAWS + 1):
+        loop = Loop(Scoring(fitting, posed.starts), began, constants, posed.steps + 1)
+        loop.warm()
+        seconds = Seconds((seconds.compile or 0.0) + (loop.seconds.compile or 0.0), seconds.run)
+        loop.seconds = seconds
+        bad: np.ndarray
+        failure: NotFinite | None = None
+        try:
+            loop.advance(1)
+            bad = np.asarray(loop.carry.state) == FAILED
+        except NotFinite as caught:
+            failure, bad = caught, np.ones(posed.starts, bool)
+        bad &= (which > 0) | (task.start == "random")  # the text's own start is not for us to change
+        if again == REDRAWS or not bad.any():
+            if failure is not None:
+                raise failure
+            break
+        later = which[bad] + spread.REDRAWN * (again + 1)
+        began = began.copy()
+        began[bad] = spread.starts(ready, fitting, current, "random", later)
+    return loop, began  # pyright: ignore[reportPossiblyUnboundVariable]
+
+
+def _current(fitting: Fitting, base: Mapping[str, Any]) -> dict[str, Any]:
+    """The SI values that the task goes on from: of what each run has its own the same for all."""
+
+    def repeated(value: Any) -> Any:
+        return jax.tree.map(lambda x: np.broadcast_to(x, (fitting.runs, *np.shape(x))), value)
+
+    return {f.name: repeated(base[f.name]) if f.each else base[f.name] for f in fitting.free}
+
+
+class Count:
+    """Watches how many lanes have ended."""
+
+    def __init__(self, loop: Loop):
+        self.every, self.loop = loop.steps, loop
+
+    def begin(self, loop: Loop) -> bool:
+        return False
+
+    def look(self, loop: Loop) -> bool:
+        return False
+
+    def words(self) -> dict[str, str]:
+        state = np.asarray(self.loop.carry.state)
+        return {"ended": f"{int((state != RUNNING).sum()):_} of {state.size:_}"} if state.size > 1 else {}
+
+    def state(self) -> State:
+        return {}
+
+    def restore(self, state: State, loop: Loop) -> None:
+        pass
+
+
+# ---------------------------------------------------------------- what came of it
+
+
+def _result(ready: Setup, task: Task, posed: Posed, loop: Loop, interrupted: bool, began: np.ndarray) -> Fitted:
+    fitting, numbers, carry = posed.fitting, posed.numbers, jax.device_get(loop.carry)
+    before = perf_counter()
+    nll = np.where(carry.state == FAILED, np.inf, carry.nll)
+    best = int(np.argmin(nll))
+    x = carry.theta[best]
+    tally = _tally(posed, x)
+    found = uncertainty.uncertainty(fitting, x, numbers, tally.censored > 0, tally.count)
+    values = jax.device_get(fitting.inward(x))
+    ready.keep({f.name: values[f.name] for f in fitting.free if not f.each and f.name in ready.scenario.keys})
+    names, covariance, correlation = uncertainty.covariance(fitting, found)
+    free = fitting.size + len(fitting.estimated)
+    first = {f.name: values[f.name][0] if f.each else values[f.name] for f in fitting.free}
+    start = jax.device_get(fitting.inward(began[best]))
+    initial = {f.name: start[f.name][0] if f.each else start[f.name] for f in fitting.free}
+    compiled = (loop.seconds.compile or 0.0) + perf_counter() - before
+    return Fitted(
+        kind=task.kind,
+        name=task.name,
+        scenario=task.scenario,
+        seed=ready.seed,
+        seconds=Seconds(compiled, loop.seconds.run),
+        status="interrupted" if interrupted else "done",
+        defaults=_defaults(task, posed),
+        notes=_notes(ready, posed, found, carry, best, values),
+        plot=task.plot,
+        runs=pictured(ready, task, "before", initial) | pictured(ready, task, "after", first),
+        method="levenberg_marquardt",
+        estimates=uncertainty.estimates(fitting, found, began[best], posed.labels),
+        scales=uncertainty.scales(fitting, found),
+        networks=vary.networks(fitting.free),
+        nll=found.nll,
+        log_likelihood=found.log_likelihood,
+        rss=tally.rss,
+        aic=2.0 * free - 2.0 * found.log_likelihood,
+        bic=free * float(np.log(max(tally.count, 1))) - 2.0 * found.log_likelihood,
+        count=tally.count,
+        skipped=tally.skipped,
+        censored=tally.censored,
+        free=free,
+        iterations=int(carry.count[best]),
+        starts=_starts(fitting, carry, nll),
+        names=names,
+        correlation=correlation,
+        covariance=covariance,
+        directions=found.directions,
+        history=loop.losses[: int(carry.count[best]) + 1, best],
+        scale="least squares" if found.squares else "likelihood",
+        params=ready.scenario.params,
+    )
+
+
+@dataclass(frozen=True)
+class Tally:
+    count: int
+    skipped: int
+    censored: int
+    rss: float
+
+
+def _tally(posed: Posed, x: np.ndarray) -> Tally:
+    """What counted, and the sum of squared differences from the mean in declared units (of logarithms: lognormal)."""
+    fitting, cases = posed.fitting, posed.numbers.cases
+    arguments = jax.device_get(jax.jit(fitting.arguments)(x, posed.numbers)[0])
+    scales = jax.device_get(jax.jit(fitting.scales)(x, posed.numbers))
+    count = skipped = censored = 0
+    rss = 0.0
+    for o in fitting.observations:
+        known, y = np.asarray(cases.known[o.name]), np.asarray(cases.observed[o.name])
+        one = LIKELIHOODS[o.distribution]
+        every = arguments[o.name]
+        if o.estimated:
+            assert one.scale is not None
+            every = (*every[: one.scale], np.broadcast_to(scales[o.name], y.shape), *every[one.scale :])
+        own, below, above = Term(o).split(every)
+        beyond = known & np.asarray(Term(o).beyond(y, below, above))
+        seen = known & ~beyond
+        centre = np.asarray(one.centre(*own))[seen]
+        log = o.distribution == "lognormal"
+        off = np.log(y[seen]) - np.log(centre) if log else (y[seen] - centre) / o.unit.scale
+        count, censored, rss = count + int(known.sum()), censored + int(beyond.sum()), rss + float(np.sum(off**2))
+        data = fitting.scenario.program.data[o.data]
+        column = next(c for c in data.columns if c.name == o.column)
+        skipped += int(np.isnan(np.asarray(column.values, float)).sum())
+    return Tally(count, skipped, censored, rss)
+
+
+def _starts(fitting: Fitting, carry: Any, nll: np.ndarray) -> tuple[FitStart, ...]:
+    told: list[FitStart] = []
+    for k in range(len(nll)):
+        values = jax.device_get(fitting.inward(carry.theta[k]))
+        shown = {
+            f.name: declared(values[f.name], f.declaration.unit).value
+            for f in fitting.free
+            if not isinstance(f.declaration, Network)
+        }
+        failed = "nothing finite could be computed where it began" if carry.state[k] == FAILED else ""
+        told.append(FitStart(float(nll[k]), int(carry.count[k]), shown, failed, bool(nll[k] <= nll.min() + SAME)))
+    return tuple(told)
+
+
+def _defaults(task: Task, posed: Posed) -> tuple[str, ...]:
+    told = [] if "starts" in task.counts else ["starts 1"]
+    told += [] if "steps" in task.counts else [f"steps {STEPS}"]
+    return (*told, *([] if task.method.name else ["using levenberg_marquardt"]))
+
+
+def _notes(
+    ready: Setup, posed: Posed, found: Uncertainty, carry: Any, best: int, values: Mapping[str, Any]
+) -> tuple[str, ...]:
+    notes: list[str] = []
+    fitting = posed.fitting
+    if carry.state[best] == RUNNING:
+        notes.append(f"it used up all {posed.steps:_} iterations: what was found may not be the best")
+    if carry.state[best] == STUCK:
+        notes.append("no step led further, though the gradient is not small: what was found may not be the best")
+    if failed := int((carry.state == FAILED).sum()):
+        notes.append(f"{failed:_} of {posed.starts:_} starts failed: nothing finite could be computed where they began")
+    for direction in found.directions:
+        said = " ".join(f"{number(w)}·{name}" for name, w in direction.parts)
+        notes.append(f"the data do not determine {said}: no standard errors for what takes part in it")
+    bounds = {f.name for f, b in zip(fitting.free, _bounds(fitting, found), strict=True) if b}
+    notes += [f"{name} lies on a bound: it has no standard error, and those of others hold it there" for name in bounds]
+    lost = [f.name for f in fitting.free if f.each or not isinstance(f.declaration, Param | Network)]
+    if lost:
+        notes.append(f"tasks that follow do not know of {', '.join(lost)}: only params of all runs are kept")
+    return tuple(notes)
+
+
+def _bounds(fitting: Fitting, found: Uncertainty) -> list[bool]:
+    by_name = fitting.unflat(found.at_bound)
+    return [any(np.any(leaf) for leaf in jax.tree.leaves(by_name[f.name])) for f in fitting.free]

@@ -1,0 +1,261 @@
+"""How well data determine what was fitted: Fisher's information at the estimate, and what follows from it.
+
+The information is AᵀA of the rows; its inverse comes from the singular values of A with columns of length 1, so that
+units do not matter and no digits are lost by squaring. What lies on a bound is held there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy import special
+
+from dpl.runtime import compiling
+from dpl.runtime.spec import Network, Unit
+from dpl.tasks.fitted import Direction, Estimate
+from dpl.tasks.fitting import Fitting, Numbers
+from dpl.tasks.vary import AT_BOUND, Freedom
+
+NOTHING = 1e-11
+"""Singular values so small against the largest, of columns of length 1, are rounding: no data tell"""
+TOUCHED = 1e-6
+"""A number with so much weight in such a direction is not determined"""
+WEIGHT = 0.1
+"""Weights so small against the largest are left out of a direction in words"""
+NORMAL = 1.959963984540054
+"""The 97.5 % quantile of the normal distribution"""
+
+
+class _Seen(NamedTuple):
+    A: Any
+    z: Any
+    slope: Any
+    bend: Any
+    scales: Any
+    nll: Any
+    log_likelihood: Any
+
+
+@lru_cache(maxsize=16)
+def _looker(fitting: Fitting) -> Any:
+    def look(x: Any, numbers: Numbers) -> _Seen:
+        rows = fitting.rows(x, numbers, joint=True)
+        scales = fitting.scales(x, numbers)
+        logs = fitting.log_likelihood(x, numbers)
+        return _Seen(rows.A, rows.z, fitting.slope(x), fitting.bend(x), scales, rows.nll, logs)
+
+    return compiling.jit(look, fitting.scenario.pieces, ("uncertainty", fitting))
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """Of the p free numbers and, after them, the logarithms of the estimated scales."""
+
+    x: np.ndarray
+    covariance: np.ndarray
+    """[p + scales, p + scales]; NaN on a bound, infinite on the diagonal where no data tell"""
+    slope: np.ndarray
+    """Of each value [SI] by its free number [p]"""
+    at_bound: np.ndarray
+    """[p]"""
+    directions: tuple[Direction, ...]
+    scales: Mapping[str, float]
+    """Estimated [SI], by observation; of least squares with n - p degrees of freedom"""
+    quantile: float
+    """How many standard errors the ends of a 95 % interval are away"""
+    nll: float
+    log_likelihood: float
+    squares: bool
+    """Whether it is that of least squares"""
+
+    @property
+    def se(self) -> np.ndarray:
+        """Of the free numbers [p + scales]."""
+        with np.errstate(invalid="ignore"):
+            return np.sqrt(np.diag(self.covariance))
+
+
+def uncertainty(fitting: Fitting, x: Any, numbers: Numbers, censored: bool, count: int) -> Uncertainty:
+    """Fisher's information at x [p], turned into covariances.
+
+    Args:
+        censored: whether any cell is beyond a limit of detection.
+        count: cells that count.
+    """
+    seen: _Seen = jax.device_get(_looker(fitting)(np.asarray(x), numbers))
+    p = fitting.size
+    at_bound = _at_bound(fitting, np.asarray(x), seen)
+    covariance, null = _inverted(seen.A, at_bound)
+    squares = _least_squares(fitting, censored)
+    freedom = count - p + int(at_bound.sum())
+    inflation = count / freedom if squares and freedom > 0 else math.nan if squares else 1.0
+    names = (*fitting.names, *(f"σ({o.name})" for o in fitting.estimated))
+    weights = [True] * p
+    for f in fitting.free:
+        if isinstance(f.declaration, Network):
+            weights = [w and not n.startswith(f"{f.name}[") for n, w in zip(fitting.names, weights, strict=True)]
+    return Uncertainty(
+        np.asarray(x),
+        covariance * inflation,
+        seen.slope,
+        at_bound,
+        tuple(d for row in null if (d := _direction(row, names, weights)) is not None),
+        {name: float(scale) * math.sqrt(inflation) for name, scale in seen.scales.items()},
+        student_quantile(freedom) if squares and freedom > 0 else NORMAL,
+        float(seen.nll),
+        float(seen.log_likelihood),
+        squares,
+    )
+
+
+def _least_squares(fitting: Fitting, censored: bool) -> bool:
+    """One unknown scale of all data, normal or lognormal, and nothing else: its square is RSS/(n - p)."""
+    only = len(fitting.observations) == 1 and len(fitting.estimated) == 1
+    plain = only and fitting.estimated[0].distribution in ("normal", "lognormal")
+    return plain and not censored and not fitting.with_prior
+
+
+def _at_bound(fitting: Fitting, x: np.ndarray, seen: _Seen) -> np.ndarray:
+    """Which free numbers [p] are next to a bound and pressed against it: there its bijection bends more than the
+    likelihood does."""
+    A = seen.A[:, : fitting.size]
+    pressed = np.maximum((A.T @ seen.z) * seen.bend, 0.0) > np.sum(A**2, axis=0)
+
+    def share(f: Freedom, u: Any) -> Any:
+        limit, value = f.bounds, f.inward(u)
+        near = jnp.full(jnp.shape(value), jnp.inf)
+        for ends in limit.ends if limit is not None else []:
+            assert limit is not None
+            near = jnp.minimum(near, limit.share(value, *ends))
+        return near
+
+    near = np.asarray(fitting.each(share, jnp.asarray(x)))
+    return pressed & (near <= AT_BOUND)
+
+
+def _inverted(A: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of AᵀA over the columns that are not held, and the directions [n, columns] that no data tell."""
+    p = A.shape[1]
+    counted = np.ones(p, bool)
+    counted[: len(held)] = ~held
+    norms = np.linalg.norm(A, axis=0)
+    silent, alive = counted & (norms == 0), counted & (norms > 0)
+    covariance = np.full((p, p), np.nan)
+    null = [np.eye(p)[i] for i in np.flatnonzero(silent)]
+    covariance[silent, silent] = np.inf
+    if alive.any():
+        scaled = A[:, alive] / norms[alive]
+        _, s, right = np.linalg.svd(np.linalg.qr(scaled, mode="r"))
+        s = np.concatenate([s, np.zeros(right.shape[0] - len(s))])
+        known = s > NOTHING * s[0]
+        inner = (right[known].T / s[known]) / norms[alive][:, None]
+        found = inner @ inner.T
+        for row in right[~known]:
+            direction = np.zeros(p)
+            direction[alive] = row / norms[alive]
+            null.append(direction / np.linalg.norm(direction))
+            touched = np.flatnonzero(np.abs(row) > TOUCHED)
+            found[touched, touched] = np.inf
+        covariance[np.ix_(alive, alive)] = found
+    return covariance, np.array(null).reshape((-1, p))
+
+
+def _direction(row: np.ndarray, names: tuple[str, ...], counted: list[bool]) -> Direction | None:
+    """In words; None of one that only weights of networks make up."""
+    row = row[: len(counted)] * np.asarray(counted)
+    size = np.abs(row).max(initial=0.0)
+    if size < WEIGHT * 1e-2:
+        return None
+    order = [i for i in np.argsort(-np.abs(row)).tolist() if abs(row[i]) >= WEIGHT * size]
+    return Direction(tuple((names[i], float(row[i])) for i in order), math.inf)
+
+
+def student_quantile(freedom: float, share: float = 0.975) -> float:
+    """The quantile of Student's t, by bisection."""
+
+    def beyond(t: float) -> float:
+        return float(special.betainc(0.5 * freedom, 0.5, freedom / (freedom + t * t))) / 2
+
+    low, high = 0.0, 1e4
+    for _ in range(80):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if beyond(middle) > 1 - share else (low, middle)
+    return 0.5 * (low + high)
+
+
+# ---------------------------------------------------------------- in declared units
+
+
+def units(fitting: Fitting) -> np.ndarray:
+    """The scale of the declared unit of each free number [p]."""
+    told = fitting.each(lambda f, u: jnp.full_like(u, unit_of(f).scale), jnp.zeros(fitting.size))
+    return np.asarray(told)
+
+
+def unit_of(f: Freedom) -> Unit:
+    return Unit() if isinstance(f.declaration, Network) else f.declaration.unit
+
+
+def estimates(fitting: Fitting, found: Uncertainty, start: Any, labels: tuple[str, ...]) -> dict[str, Estimate]:
+    """Of everything but networks, in declared units; `start` [p] is where the best start began."""
+    p, scale = fitting.size, units(fitting)
+    se = np.where(found.at_bound, np.nan, found.se[:p])
+    values, began = (fitting.inward(jnp.asarray(x)) for x in (found.x, start))
+    ends = [fitting.inward(jnp.asarray(found.x + sign * found.quantile * se)) for sign in (-1.0, 1.0)]
+    errors = fitting.unflat(jnp.asarray(np.abs(found.slope) * se / scale))
+    bound = fitting.unflat(jnp.asarray(found.at_bound))
+    told: dict[str, Estimate] = {}
+    for f in fitting.free:
+        if isinstance(f.declaration, Network):
+            continue
+        unit, limit = unit_of(f), f.bounds
+        low, high = (np.asarray(end[f.name]) / unit.scale for end in ends)
+        told[f.name] = Estimate(
+            _plain(np.asarray(values[f.name]) / unit.scale),
+            _plain(errors[f.name]),
+            (_plain(np.minimum(low, high)), _plain(np.maximum(low, high))),
+            unit.text,
+            _plain(np.asarray(began[f.name]) / unit.scale),
+            None if limit is None or limit.low is None else limit.low / unit.scale,
+            None if limit is None or limit.high is None else limit.high / unit.scale,
+            limit is not None and limit.log,
+            bool(np.any(bound[f.name])),
+            labels if f.each else (),
+            f.declaration.origin,
+        )
+    return told
+
+
+def scales(fitting: Fitting, found: Uncertainty) -> dict[str, Estimate]:
+    """The estimated scales in declared units, with intervals on a scale of logarithms."""
+    told: dict[str, Estimate] = {}
+    for n, o in enumerate(fitting.estimated):
+        unit = Unit() if o.distribution == "lognormal" else o.unit
+        value, spread = found.scales[o.name] / unit.scale, float(found.se[fitting.size + n])
+        ends = value * math.exp(-NORMAL * spread), value * math.exp(NORMAL * spread)
+        told[o.name] = Estimate(value, value * spread, ends, unit.text, origin=o.origin)
+    return told
+
+
+def covariance(fitting: Fitting, found: Uncertainty) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Names, covariance [declared units] and correlation of all numbers but the weights of networks."""
+    networks = [f"{f.name}[" for f in fitting.free if isinstance(f.declaration, Network)]
+    kept = [i for i, name in enumerate(fitting.names) if not any(name.startswith(n) for n in networks)]
+    slope = (found.slope / units(fitting))[kept]
+    of_free = found.covariance[np.ix_(kept, kept)]
+    with np.errstate(invalid="ignore"):
+        sd = np.sqrt(np.diag(of_free))
+        correlation = of_free / sd[:, None] / sd[None, :] * np.sign(slope)[:, None] * np.sign(slope)[None, :]
+        return tuple(fitting.names[i] for i in kept), of_free * slope[:, None] * slope[None, :], correlation
+
+
+def _plain(value: Any) -> Any:
+    array = np.asarray(value, float)
+    return float(array) if array.ndim == 0 else array
