@@ -296,6 +296,35 @@ def test_what_was_recorded_is_read_as_its_own_first_line_says():
     assert rows[1] == ["1", "0.1", "0.1", ""] and float(rows[2][2]) == 1 / 3
 
 
+REAL = """
+scenario Real {
+  given x: m ~ uniform(1 [m], 2 [m])
+  observe y: cm ~ normal(3*x, 1 [cm])
+  observe z ~ normal(2, 1)
+}
+record rows { on Real; samples 5 }
+"""
+MAP = """
+scenario Map { given row from rows; param a = 1; observe rows.y ~ normal(a*row.x, 1 [cm]); loss l = (row.x/1 [m])²; }
+evaluate all { on Map; samples 3 }
+"""
+
+
+def test_recorded_rows_are_data_for_another_file_and_kept_with_its_source(tmp_path: Path):
+    result = dpl.compile(REAL, "real.dpl").run(out=tmp_path / "real")["rows"]
+    assert isinstance(result, Recorded)
+    place = tmp_path / "real" / "data"
+    file = place / "map.dpl"
+    file.write_text((place / "rows.csv").read_text().splitlines()[0].removeprefix("# ") + MAP)
+    program = dpl.load(file)
+    (data,) = program.data.values()
+    assert [column.unit for column in data.columns] == [column.unit for column in result.data.columns]
+    for read, made in zip(data.columns, result.data.columns, strict=True):
+        assert read.values == pytest.approx(made.values, rel=1e-15)  # declared units and back
+    program.run(out=tmp_path / "map")
+    assert (tmp_path / "map" / "source" / "rows.csv").read_bytes() == (place / "rows.csv").read_bytes()
+
+
 def test_a_column_of_a_part_has_a_name_that_data_can_have():
     result = replace(SHOTS, columns={"cannon.speed": Quantity(np.array([1.0]), "m/s")}, time="", run="")
     said, header, _ = files.recorded(result).decode().splitlines()
