@@ -196,12 +196,14 @@ def starts(found: Sequence[FitStart], title: str) -> Mapping[str, bytes]:
     best = np.array([one.best for one in ended], bool)
     order = np.arange(1, len(ended) + 1)
     ax.plot(order, above, color=GREY, linewidth=0.8)
-    ax.plot(order[best], above[best], "o", color=BLUE, markersize=5, label=f"{best.sum()} at the best value")
-    ax.plot(order[~best], above[~best], "s", color=ORANGE, markersize=4.5, label=f"{(~best).sum()} elsewhere")
+    if best.any():
+        ax.plot(order[best], above[best], "o", color=BLUE, markersize=5, label=f"{best.sum()} at the best value")
+    if not best.all():
+        ax.plot(order[~best], above[~best], "s", color=ORANGE, markersize=4.5, label=f"{(~best).sum()} elsewhere")
     if failed := len(found) - len(ended):
         ax.plot([], [], "x", color=GREY, label=f"{failed} failed")
     ax.set_yscale("symlog", linthresh=NEAR)
-    ax.set_ylim(bottom=-0.3 * NEAR)
+    ax.set_ylim(-0.3 * NEAR, 2.0 * above.max(initial=5 * NEAR))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize="small", loc="best", frameon=False)
     label(ax, "start, the best first", "nll above the best")
