@@ -108,7 +108,7 @@ fit typical on Drug: done, compiled in 0.5 s, ran 1.2 s
   nll 123.46, log likelihood -120.50, rss 3.25, AIC 253.00, BIC 261.50
   n 26, 2 skipped, 1 censored; 6 free numbers; 7 iterations by levenberg_marquardt
   held out: theoph.conc 1.25 (rms of residual / sd: about 1 if the fit predicts well)
-  2 of 4 starts reached the best value, 1 failed: a run did not end
+  2 of 4 starts reached the best value, 1 failed
   95 % interval  by profile likelihood  by bootstrap (101 refits)
   ka             1.1 to ∞               1.025 to 1.975
   dose[1]                               4.025 to 4.975

@@ -154,10 +154,9 @@ def _figure(value: float, relative: bool = False) -> str:
 def _starts(result: Fitted) -> Iterator[str]:
     if len(result.starts) < 2:
         return
-    best, failed = sum(one.best for one in result.starts), [one.failed for one in result.starts if one.failed]
-    yield f"  {best:_} of {len(result.starts):_} starts reached the best value" + (
-        f", {len(failed):_} failed: {max(set(failed), key=failed.count)}" if failed else ""
-    )
+    best, failed = sum(one.best for one in result.starts), sum(bool(one.failed) for one in result.starts)
+    ended = f"{best:_} of {len(result.starts):_} starts reached the best value"
+    yield f"  {ended}{f', {failed:_} failed' if failed else ''}"
 
 
 def _intervals(result: Fitted) -> Iterator[Table]:
@@ -197,8 +196,9 @@ def _doubts(result: Fitted) -> Iterator[str]:
         told = "; ".join(f"{a} and {b} ({r:+.3f})" for a, b, r in pairs[:PAIRS])
         more = f"; and {len(pairs) - PAIRS:_} more" if len(pairs) > PAIRS else ""
         yield f"  strongly correlated: {told}{more}"
-    for direction in result.directions:
-        yield f"  hardly determined: {combination(direction, result.estimates)}"
+    for direction in result.directions:  # of those not determined at all a note tells
+        if math.isfinite(direction.sd):
+            yield f"  hardly determined: {combination(direction, result.estimates)}"
 
 
 def correlated(names: tuple[str, ...], matrix: np.ndarray) -> Iterator[tuple[str, str, float]]:
