@@ -20,7 +20,7 @@ from dpl.language.model import DataUse, Scope, Variable
 from dpl.language.resolve import duplicate_name
 from dpl.language.rules import SECOND
 from dpl.language.source import Source, Span
-from dpl.language.units import AFFINE, PURE, Dimension, Unit, find_unit, read_unit
+from dpl.language.units import PURE, Dimension, Unit, find_unit, read_unit
 
 MOST_CELL_PROBLEMS = 10
 MISSING = ("", "na", "nan")
@@ -28,9 +28,7 @@ MISSING = ("", "na", "nan")
 KELVIN = Unit(Dimension((("K", Fraction(1)),)), Fraction(1), "K")
 _OFFSETS: dict[str, tuple[float, float]] = {
     "degC": (1.0, 273.15),
-    "°C": (1.0, 273.15),
     "degF": (5 / 9, 459.67 * 5 / 9),
-    "°F": (5 / 9, 459.67 * 5 / 9),
 }
 """Points on scales of temperature: factor and offset in K"""
 
@@ -109,7 +107,7 @@ class _Reader:
         if isinstance(first, Variable):
             self.datasets.problems.append(duplicate_name(each.name, each.span, first.span))
             return
-        affine = isinstance(each.unit, syntax.UnitName) and each.unit.id in AFFINE
+        affine = isinstance(each.unit, syntax.UnitName) and each.unit.id in _OFFSETS
         unit = KELVIN if affine else read_unit(each.unit, self.datasets.problems)
         column(use, each.name, unit, each.span, each.unit)
         if each.role == "time":
