@@ -153,6 +153,11 @@ def test_comments_empty_lines_and_what_is_left_over_say_nothing(check):
     assert model.data["d"].columns == {"x": (1, 3), "y": (2, 4)}
 
 
+def test_headers_are_compared_as_names_are(check):
+    model = check('data d(ω₀, c "c [µM]") from "d.csv"\n', d_csv="ω₀,c [μM]\n1,2\n")  # two signs for micro
+    assert model.data["d"].columns == {"ω0": (1,), "c": (2,)}
+
+
 def test_parquet_says_what_csv_says(check, tmp_path):
     arrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -221,8 +226,8 @@ def test_a_number_beyond_all_measure_is_told(problems, cell):
     "path",
     [
         "/etc/passwd", "../d.csv", "a/../../d.csv", "~/d.csv", "C:/d.csv", "C:\\\\d.csv", "\\\\\\\\host\\\\d.csv",
-        "link.csv", "folder.csv", "folder/link.csv", "folder/../d.csv", "loop.csv", "pipe.csv", "", ".", "d.csv/", "d.py",
-        "no\0.csv", "n" * 300 + ".csv", "away/d.csv",
+        "link.csv", "folder.csv", "folder/link.csv", "folder/../d.csv", "loop.csv", "pipe.csv", "", ".", "d.csv/",
+        "d.py", "no\0.csv", "n" * 300 + ".csv", "away/d.csv",
     ],
 )  # fmt: skip
 def test_nothing_outside_the_folder_is_read(problems, tmp_path, path):

@@ -281,14 +281,6 @@ class Calls(Rules):
             help_text = "write the quantity itself: it is read at the time of each row" if self.along else None
             message = f"`{name}` reduces a whole run{where}"
             self.report("misplaced-reduction", message, expr.span, "used here", help=help_text)
-        elif not self.system.runs:
-            self.report(
-                "no-run",
-                f"`{name}` needs a run, and this scenario has none",
-                expr.span,
-                "used here",
-                help="say how long: `run for 10 [s]`",
-            )
         arguments = self.arranged(expr.arguments, ["e", *row.arguments], expr.span, name, row.optional)
         if not arguments:
             return self.open()
@@ -305,6 +297,7 @@ class Calls(Rules):
             return self.open()
         value = arguments.pop("e")
         if row.reads == "event":
+            self.has_run(expr, name)
             self.happening(value, arguments.get("k"), name, scope)
             return Type(self.time) if row.result == "time" else Type()
         outside, self.reductions = self.reductions, False
@@ -318,6 +311,7 @@ class Calls(Rules):
         found = self.infer(value, scope)
         others = {n: self.infer(v, scope) for n, v in arguments.items()}
         self.reductions = outside
+        self.has_run(expr, name)
         if row.condition:
             self.truth_only(found, value)
         else:
@@ -345,6 +339,12 @@ class Calls(Rules):
                 return Type(self.time)
             case _:
                 assert_never(row.result)
+
+    def has_run(self, expr: syntax.Call, name: str) -> None:
+        """What reduces a run needs one; what it reads may be data, by which the scenario runs."""
+        if self.reductions and not self.system.runs:
+            message, help_text = f"`{name}` needs a run, and this scenario has none", "say how long: `run for 10 [s]`"
+            self.report("no-run", message, expr.span, "used here", help=help_text)
 
     def happening(self, value: syntax.Expr, number: syntax.Expr | None, name: str, scope: Scope) -> None:
         """What `event_time` and `count` ask about: an event by its name, and which time of it."""

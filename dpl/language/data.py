@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from unicodedata import normalize
 
 from dpl.language import syntax
 from dpl.language.cells import Sheet, file_span, read_sheet
@@ -155,11 +156,11 @@ class _Reader:
     def find(self, each: syntax.Column, sheet: Sheet) -> int | None:
         """The place of a declared column among those of the file."""
         header = each.name if each.header is None else each.header.strip()
-        count = sheet.headers.count(header)
-        if count == 1:
-            return sheet.headers.index(header)
-        if count:
-            second = sheet.headers.index(header, sheet.headers.index(header) + 1)
+        found = [i for i, h in enumerate(sheet.headers) if _normal(h) == _normal(header)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            second = found[1]
             message = f"`{sheet.source.name}` has several columns `{header}`"
             again = Label(sheet.header(second), "named again here")
             self.report("duplicate-header", message, again, Label(each.span, "read here"))
@@ -378,6 +379,11 @@ def _misread(text: str, span: Span, each: syntax.Column) -> tuple[str, Span, syn
         elif each.role is None and not any(c.isdigit() for c in text):
             help_text += "; labels are read `as group` alone"
     return message, span, each, help_text
+
+
+def _normal(text: str) -> str:
+    """As names are compared: the two signs for µ are one."""
+    return normalize("NFKC", text)
 
 
 def _short(text: str) -> str:

@@ -67,7 +67,7 @@ def _declared(system: System) -> set[Key]:
 
 def records_of(system: System) -> set[str]:
     """The names of the tasks whose records a scenario reads."""
-    return {data.name for data in system.data if isinstance(data.item, syntax.Task)}
+    return {data.name for data in system.data if isinstance(data.item, syntax.Task) and not data.broken}
 
 
 def _recorded_before(task: TaskUse, tasks: Sequence[TaskUse], position: int, problems: list[Diagnostic]) -> None:
