@@ -65,6 +65,7 @@ class Scenarios:
     inferences: dict[str, Inference] = field(default_factory=dict[str, Inference])
     making: list[syntax.Item] = field(default_factory=list[syntax.Item])
     """Scenarios that wait for what others record, and those records"""
+    circular: list[syntax.Task] = field(default_factory=list[syntax.Task])
 
     def make(self, item: syntax.Model | syntax.Scenario) -> Inference:
         """The system of an item, with all that is wrong with it reported."""
@@ -136,13 +137,14 @@ class Scenarios:
         self.making.append(task)
         inference = self.make(item)
         self.making.pop()
-        use.broken = errors(inference.problems)
+        use.broken = errors(inference.problems) or task in self.circular
         if not use.broken:
             self.fill(use, inference.system)
         return use
 
     def in_circle(self, task: syntax.Task) -> None:
         """A record of what reads it."""
+        self.circular.append(task)
         names = [item.name for item in self.making if isinstance(item, syntax.Scenario | syntax.Task)]
         chain = " -> ".join(f"`{name}`" for name in (*names, task.name) if name)
         message = f"a record cannot be read by what it is recorded of: {chain}"
