@@ -73,6 +73,10 @@ class Distributions(Networks):
         self.countable(row, target, observation)
         names = [name for name, _ in row.arguments]
         observation.estimated = _leaves_out_scale(call, names, row.scale)
+        if observation.estimated and observation.data is None:
+            message = f"`{observation.name}` is a sensor, and does not say how far its readings scatter"
+            help_text = f"write `{row.name}({', '.join(names)})`: `record` draws the readings from it"
+            self.report("missing-argument", message, call.span, f"has no `{row.scale}`", help=help_text)
         if observation.estimated:
             names = [name for name in names if name != row.scale]
         timed = observation.data is not None and observation.data.time is not None

@@ -191,7 +191,7 @@ class Scenarios:
                 self.problems.append(
                     Diagnostic("duplicate-name", message, Label(other.item.name_span, "declared here"), related)
                 )
-        for item in self.space.file.items if not errors(self.problems) else ():
+        for item in self.space.file.items if self.systems and not errors(self.problems) else ():
             if isinstance(item, syntax.Data) and self.datasets.use(item) not in used:
                 message = f"nothing reads the data `{item.name}`"
                 label = Label(item.name_span, "declared here")

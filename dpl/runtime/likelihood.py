@@ -356,7 +356,9 @@ def _beta_information(a: Any, b: Any) -> Array:
 
 
 _beta_lower = _by_differences(
-    lambda y, a, b: _safe_log(special.betainc(a, b, y), a * jnp.log(_least(y, TINY)) - special.betaln(a, b) - jnp.log(a))
+    lambda y, a, b: _safe_log(
+        special.betainc(a, b, y), a * jnp.log(_least(y, TINY)) - special.betaln(a, b) - jnp.log(a)
+    )
 )
 EULER = float(np.euler_gamma)
 

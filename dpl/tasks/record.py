@@ -202,7 +202,7 @@ def _template(task: Task, scenario: Scenario, sensors: tuple[Observation, ...]) 
     timed = run is not None and any(o.timed for o in sensors)
     columns = (
         *([Column("time", unit=run.unit, role="time"), Column("run", role="group")] if timed and run else []),
-        *(Column(given.name, unit=given.unit) for given in scenario.spec.givens),
+        *(Column(_plain(given.name), unit=given.unit) for given in scenario.spec.givens),
         *(Column(o.name, unit=o.unit) for o in sensors),
     )
     return Data(task.name, columns, record=task.name, origin=task.origin)
@@ -212,6 +212,7 @@ def _data(template: Data, seen: _Seen, times: np.ndarray) -> Data:
     """The template with its rows."""
     runs = np.flatnonzero(seen.ended)
     labels = tuple(str(i + 1) for i in runs) if template.column("group") else ()
+    givens = {_plain(name): of for name, of in seen.givens.items()}
 
     def values(column: Column) -> np.ndarray:
         if column.role == "time":
@@ -220,10 +221,15 @@ def _data(template: Data, seen: _Seen, times: np.ndarray) -> Data:
             return np.repeat(np.arange(runs.size, dtype=float), max(len(times), 1))
         if column.name in seen.readings:
             return _rows(seen.readings[column.name], seen.ended, times)
-        return np.repeat(seen.givens[column.name][seen.ended], max(len(times), 1))
+        return np.repeat(givens[column.name][seen.ended], max(len(times), 1))
 
     columns = tuple(replace(c, values=tuple(values(c).tolist())) for c in template.columns)
     return replace(template, columns=columns, groups=labels)
+
+
+def _plain(name: str) -> str:
+    """The column of a given: that of `row.dose` is called `row_dose`, as a name can be."""
+    return name.replace(".", "_")
 
 
 def _rows(values: np.ndarray, ended: np.ndarray, times: np.ndarray) -> np.ndarray:
