@@ -1,10 +1,12 @@
 """Tables: what is read of them, and what they are to the equations that call them."""
 
 import pytest
+from scipy.interpolate import PchipInterpolator
 
 from dpl import language
 from dpl.language.diagnostics import CompileError
 from dpl.language.source import Source
+from tests.compiled import at, gradient, static
 
 
 def checked(text):
@@ -133,3 +135,23 @@ def test_a_file_lies_in_the_folder_of_the_model(tmp_path):
     with pytest.raises(CompileError) as error:
         of_file(inner, "t,power\n0,1\n1,2\n", 'table drive(t: min) -> power: kW from "../drive.csv"')
     assert [d.code for d in error.value.diagnostics] == ["file-outside"]
+
+
+# ---------------------------------------------------------------- values
+
+
+PCHIP = PchipInterpolator([0, 1, 2], [1, 2, 4])
+
+
+@pytest.mark.parametrize(
+    ("using", "between", "slope"),
+    [("linear", 1.5, 1.0), ("previous", 1.0, 0.0), ("cubic", PCHIP(0.5), PCHIP(0.5, 1))],
+)
+def test_a_call_is_the_value_of_the_table_and_of_an_array_of_each_element(using, between, slope):
+    text = f"table f(x) -> y {{ 0: 1, 1: 2, 2: 4 }} using {using}\n" + static(
+        "param k = 0.5 in 0..2", "let y = f(k)", "let all[5] = f([-1, 0, 1, 2, 3])", "metric e = sum(all) + y"
+    )
+    found = at(text)
+    assert found["y"] == pytest.approx(between)
+    assert found["all"].tolist() == [1, 1, 2, 4, 4]
+    assert gradient(text, "k") == pytest.approx(slope)
