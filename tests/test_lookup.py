@@ -42,6 +42,15 @@ def test_points_are_in_the_units_of_the_ports_or_their_own(points):
     assert (found.input.display.text, found.output.display.text) == ("km", "kW")
 
 
+def test_temperatures_may_be_points_on_a_scale():
+    """As in columns of data; what is computed with is in K."""
+    text = "table R(T: degC) -> r: degF { -10: 32, 273.15 [K]: 1 }"
+    assert codes(text.replace("1 }", "1 [m] }") + "\nscenario S { metric r: K = R(300 [K]) }") == ["unit-mismatch"]
+    found = table(text + "\nscenario S { metric r: K = R(300 [K]) }")
+    assert found.knots == pytest.approx((263.15, 273.15)) and found.values == pytest.approx((273.15, 255.928), abs=1e-3)
+    assert found.input.display.text == "K"
+
+
 def test_points_may_name_constants():
     found = table("const far: km = 3\ntable drive(x: km) -> power: kW { 1: 2, far: -4 }" + USED)
     assert found.knots == (1000.0, 3000.0)

@@ -45,7 +45,7 @@ def _task(name: str, on: syntax.On, earlier: list[TaskUse], problems: list[Diagn
         problems.append(
             Diagnostic(
                 "not-comparable",
-                f"`{name}` finds nothing: `compare` takes {' and '.join(f'`{k}`' for k in COMPARED)} tasks",
+                f"`compare` takes {' and '.join(f'`{k}`' for k in COMPARED)} tasks, and `{name}` is none",
                 place,
                 related=(Label(found.item.name_span, f"is a `{found.item.kind}`"),),
             )

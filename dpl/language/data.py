@@ -39,6 +39,11 @@ _DIGITS = set("0123456789+-.eE")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
+def on_scale(unit: syntax.Unit | None) -> tuple[float, float] | None:
+    """Of a unit that is a point on a scale of temperature its factor and offset in K: `x*factor + offset`."""
+    return _OFFSETS.get(unit.id) if isinstance(unit, syntax.UnitName) else None
+
+
 @dataclass
 class Datasets:
     """The data of a file and of those that it imports, each read once; `pure`: no file names any unit."""

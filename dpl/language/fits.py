@@ -66,7 +66,8 @@ def check_fit(reading: Reading) -> None:
     """Whether there is something to fit, to something, and whether what is kept aside leaves any of it."""
     system, item = reading.system, reading.item
     if not observed_data(system):
-        _nothing_observed(reading)
+        if reading.sound and not any(data.broken for data in system.data):  # else an `observe` may be what is wrong
+            _nothing_observed(reading)
         return
     if "vary" not in reading.clauses:
         message, way_out = f"the task `{item.name}` says no `vary`", "write `vary all`: every param and network"

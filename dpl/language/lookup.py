@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from math import isnan
+from math import isfinite, isnan
 
 from dpl.language import syntax
-from dpl.language.constants import literal
+from dpl.language.constants import LARGEST, literal
+from dpl.language.data import KELVIN, on_scale
 from dpl.language.diagnostics import Label, did_you_mean
 from dpl.language.model import DataUse, PortType, Scoped, TableUse
 from dpl.language.networks import Networks
@@ -62,8 +63,9 @@ class Lookups(Networks):
         )
 
     def table_port(self, port: syntax.Port) -> PortType:
-        """One number in its unit; without one it is pure."""
-        unit = read_unit(port.unit, self.problems) if port.unit else None
+        """One number in its unit, of a temperature on a scale in K; without a unit it is pure."""
+        unit = read_unit(port.unit, self.problems) if port.unit and not on_scale(port.unit) else None
+        unit = KELVIN if on_scale(port.unit) else unit
         if port.shape:
             message = f"a table has one number in and one out: `{port.name}` is an array"
             self.report("not-a-number", message, port.span, "declared here", help="declare a table for each element")
@@ -78,20 +80,27 @@ class Lookups(Networks):
         """The points in SI, as they are written; None if one of them is wrong."""
         item, found = use.item, list[tuple[float, float]]()
         for point in item.points:
-            at = self.coordinate(point.at, use, use.input, item.inputs[0].span)
-            value = self.coordinate(point.value, use, use.output, item.output.span)
+            at = self.coordinate(point.at, use, use.input, item.inputs[0])
+            value = self.coordinate(point.value, use, use.output, item.output)
             if at is not None and value is not None:
                 found.append((at, value))
         return found if len(found) == len(item.points) else None
 
-    def coordinate(self, expr: syntax.Expr, use: TableUse, port: PortType, place: Span) -> float | None:
+    def coordinate(self, expr: syntax.Expr, use: TableUse, port: PortType, declared: syntax.Port) -> float | None:
         """A constant, a bare number in the unit of its port."""
-        if literal(expr) is None:
+        bare, scale = literal(expr), on_scale(declared.unit)
+        if bare is None:
             found = self.infer(expr, use.scope)
             self.number_only(found, expr)
-            if not self.same(port.dimension, found.dimension, expr.span, place, "point"):
+            if not self.same(port.dimension, found.dimension, expr.span, declared.span, "point"):
                 return None
+        elif scale is not None and abs(bare) < LARGEST:
+            return float(bare) * scale[0] + scale[1]
         value = self.constant(Scoped(expr, use.scope, port.unit), "a point of a table")
+        if value is not None and not isfinite(value):
+            message = "a table keeps the value of its last point beyond it, and its points are finite"
+            self.report("no-value", message, expr.span, "is not finite")
+            return None
         return None if value is None else float(value)
 
     def of_file(self, use: TableUse, data: DataUse) -> None:

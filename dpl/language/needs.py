@@ -78,10 +78,8 @@ def _recorded_before(task: TaskUse, tasks: Sequence[TaskUse], position: int, pro
     there |= {name for t in tasks if task.item.name in t.repeat for name in t.repeat}
     there |= {name for t in tasks[:position] for name in t.repeat}
     by_name = {t.item.name: t.item for t in tasks}
-    for name in sorted(records_of(task.system) - there):
+    for name in sorted(records_of(task.system) - there - {task.item.name}):
         related = (Label(by_name[name].name_span, "stands here"),) if name in by_name else ()
         message = f"`{task.item.name}` reads what `{name}` records, and stands before it"
-        if name == task.item.name:
-            message, related = f"`{name}` reads what it is to record itself", ()
         place = Label(task.item.name_span, "would find nothing")
         problems.append(Diagnostic("order-of-tasks", message, place, related, f"put it after `record {name} {{ … }}`"))
