@@ -183,9 +183,10 @@ def test_what_differs_from_run_to_run_is_needed_by_none():
     assert needs(SHOTS, each, CHECK)["check"] == ()
 
 
-def test_a_start_that_was_found_is_needed():
-    later = "simulate s { on Drug }"
-    assert tasks(f"{DRUG}\nfit f {{ on Drug; vary gut.amount }}\n{later}")["s"].needs == ("f",)
+@pytest.mark.parametrize(("varied", "needed"), [("gut.ka", ("f",)), ("gut.uptake", ("f",)), ("gut.amount", ())])
+def test_what_a_fit_finds_is_needed_but_starts_which_are_not_kept(varied, needed):
+    text = f"{DRUG}\nfit f {{ on Drug; vary {varied} }}\nsimulate s {{ on Drug }}"
+    assert tasks(text)["s"].needs == needed
 
 
 def test_data_are_recorded_before_they_are_read():

@@ -59,8 +59,8 @@ def _finds(task: TaskUse) -> set[Key]:
 
 
 def _declared(system: System) -> set[Key]:
-    """What a scenario can vary."""
-    owned = [v for v in system.variables if v.kind in ("param", "state")]
+    """What a scenario can vary and what is kept of it: starts are not."""
+    owned = [v for v in system.variables if v.kind == "param"]
     found = {(v.path, id(v.value.expr) if v.value else id(v.declaration)) for v in owned}
     return found | {(n.path, id(n.item)) for n in system.networks}
 
