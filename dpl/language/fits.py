@@ -77,7 +77,15 @@ def check_fit(reading: Reading) -> None:
         reading.missing(message, "declared here", way_out)
     _some_runs_left(reading)
     _some_times_left(reading)
-    if reading.span is not None and not _timed(system):
+    if reading.span is not None and system.hybrid:
+        reading.inference.report(
+            "not-supported",
+            "a `window` in a scenario with events, modes or constraints is not supported by this version of DPL",
+            reading.place("window"),
+            "asked for here",
+            help="leave `window` out: `fit` then goes through whole runs, with their events",
+        )
+    elif reading.span is not None and not _timed(system):
         message = "windows are cut along the time, and nothing is observed along it"
         help_text = "leave `window` out: each run is observed once"
         reading.inference.report("no-time", message, reading.place("window"), "asked for here", help=help_text)
