@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -124,7 +123,7 @@ def _positive(matrix: Array) -> Array:
     if matrix.shape[0] == 1:
         return jnp.maximum(matrix, 0.0)
     sizes, directions = jnp.linalg.eigh(matrix)
-    return (directions * jnp.maximum(sizes, 0.0)) @ directions.T
+    return (directions * jnp.maximum(sizes, 0.0)[None]) @ directions.T
 
 
 def _diagonal(*entries: Any) -> Array:
@@ -197,7 +196,10 @@ def _safe_log(probability: Array, otherwise: Array) -> Array:
 
 def _student_tail(t: Array, df: Array) -> Array:
     """log P(T ≤ t). Far out by the density times Mills' ratio."""
-    half = 0.5 * special.betainc(0.5 * df, 0.5, df / (df + t * t))
+    square = t * t
+    outer = special.betainc(0.5 * df, 0.5, df / (df + square))
+    inner = 1 - special.betainc(0.5, 0.5 * df, square / (df + square))
+    half = 0.5 * jnp.where(square > df, outer, inner)
     lower = jnp.where(t < 0, -t, 1.0)
     far = _student_density(lower, df) + jnp.log((1 + lower * lower / df) / (lower * (1 + 1 / df)))
     return jnp.where(t < 0, _safe_log(half, far), jnp.log1p(-jnp.minimum(half, 0.5)))
@@ -306,8 +308,8 @@ def _nb_information(mean: Any, size: Any) -> Array:
     mean, size = _least(mean), _least(size)
     spread = jnp.sqrt(mean + mean * mean / size)
     most = jnp.maximum(mean + 12 * spread, NODES)
-    growth = (most / NODES) ** (np.arange(NODES) / (NODES - 1)) * np.arange(NODES) / (NODES - 1) * NODES
-    counts = jnp.where(most <= NODES, np.arange(NODES) * 1.0, growth)
+    first = np.arange(NODES, dtype=float)
+    counts = jnp.where(most <= NODES, first, (most / NODES) ** (first / (NODES - 1)) * first)
     apart = jnp.gradient(counts)
     chance = jnp.exp(FAMILIES["negative_binomial"].log_density(counts, mean, size)) * apart
     later = jnp.sum(chance * special.polygamma(1, counts + size)) / jnp.maximum(jnp.sum(chance), TINY)

@@ -114,7 +114,7 @@ def looked_at(h: Hybrid, times: Array, record: Callable[[Moment], Any]) -> tuple
     ticks = jnp.asarray(plan.start + number * plan.base, h.dtype)
     times = lax.stop_gradient(times)
     # A row at a tick is of what the tick has made, whichever way its time was rounded.
-    near = ticks[jnp.clip(jnp.round((times - plan.start) / plan.base), 0, number[-1]).astype(int)]
+    near = ticks[jnp.clip(jnp.round((times - plan.start) / plan.base), 0.0, float(number[-1])).astype(int)]
     every = jnp.concatenate([ticks, jnp.where(jnp.abs(times - near) <= 1e-9 * plan.base, near, times)])
     order = jnp.argsort(every, stable=True)
     every = jnp.minimum(every[order], times[-1])

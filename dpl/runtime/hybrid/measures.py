@@ -112,7 +112,22 @@ def sensed(
         mode: which derivatives it is to have.
     """
     led = {**values, **(scenario.leading(values) if scenario.leading is not None else {})}
-    h = replace(prepare(scenario, led, method), loop=lax.while_loop if mode == "forward" else stored)
+    forward = partial(_sensed, scenario, method, lax.while_loop)
+    given = led, times, rows
+    if mode == "forward":
+        told, status = forward(given)
+    else:
+        read = directions.read(lambda v: [*_read_of(scenario, v), *jax.tree.leaves(scenario.fixed(v))], led)
+        reads = [*read, False, *(False for _ in rows)]
+        backward = partial(_sensed, scenario, method, stored)
+        told, status = directions.differentiable(forward, backward, given, reads)
+    return told, status.astype(jnp.int32)
+
+
+def _sensed(scenario: Scenario, method: Method, loop: Loop, given: Any) -> tuple[Any, Array]:
+    """The arguments, and the status as a float: all of which have tangents."""
+    led, times, rows = given
+    h = replace(prepare(scenario, led, method), loop=loop)
     last, moments = looked_at(h, times, lambda m: (m.t, m.x, m.sampled, m.mode))
     shared = scenario.fixed(led)
 
@@ -126,7 +141,7 @@ def sensed(
         branches = [partial(seen, index) for index in range(len(scenario.modes))]
         return branches[0](moment, row) if len(branches) == 1 else lax.switch(moment[3], branches, moment, row)
 
-    return jax.vmap(look)(moments, rows), last.status
+    return jax.vmap(look)(moments, rows), last.status.astype(h.dtype)
 
 
 def _sensors(scenario: Scenario, t: Any, x: Tuple, s: Any, c: Tuple, row: Any) -> Any:
