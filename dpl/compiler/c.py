@@ -17,11 +17,13 @@ from functools import partial
 from dpl.compiler import ir
 from dpl.compiler.algebra import CONDITIONS, INFINITY, TIME, Expr, Symbol, function_name, network_path, sp
 from dpl.compiler.codegen import plain
+from dpl.compiler.lookups import lookup_of
 from dpl.compiler.plain import NotPlain
+from dpl.compiler.points import columns
 from dpl.compiler.printer import Printer
 from dpl.compiler.scalars_c import FUNCTIONS
 from dpl.compiler.shapes import Shape, Shapes
-from dpl.language.model import NetworkUse
+from dpl.language.model import NetworkUse, TableUse
 
 INDICES = ("i", "j", "k", "l", "m", "n")
 """Of loops over the axes of an array"""
@@ -61,9 +63,16 @@ class CPrinter(Printer):
     `before` gathers the lines that must stand before the statement in which the text is used.
     """
 
-    def __init__(self, names: dict[Symbol, str], networks: Mapping[str, Called], shapes: Shapes, used: set[str]):
+    def __init__(
+        self,
+        names: dict[Symbol, str],
+        networks: Mapping[str, Called],
+        shapes: Shapes,
+        used: set[str],
+        tables: Mapping[Symbol, TableUse],
+    ):
         super().__init__(names, {path: (c.name, len(c.use.outputs) > 1) for path, c in networks.items()})
-        self.called, self.shapes, self.used = networks, shapes, used
+        self.called, self.shapes, self.used, self.tables = networks, shapes, used, tables
         self.before: list[str] = []
         self._index: tuple[str, ...] = ()
         self._arrays: dict[Expr, str] = {}
@@ -136,12 +145,20 @@ class CPrinter(Printer):
                 return self.text(args[0]), _ATOM
             case "min" | "max":
                 return self.pairwise(self.own(name), [self.text(a) for a in args]), _ATOM
-            case _ if name in CONDITIONS:
+            case _ if name in CONDITIONS or lookup_of(expr) is not None:
                 return super().function(expr)
             case _ if name in _LIBRARY or (_OWN.get(name, name) in FUNCTIONS and name not in _WHOLE):
                 return f"{_LIBRARY.get(name) or self.own(name)}({', '.join(map(self.text, args))})", _ATOM
             case _:
                 return self.of_arrays(name, expr), _ATOM
+
+    def lookup(self, points: Symbol, x: Expr, using: str, order: int) -> str:
+        if order:
+            raise NotPlain("slope of a table")
+        use = self.tables[points]
+        name, called = self.names[points], "interpolate" if using == "linear" else using
+        arrays = ", ".join(f"{name}_{word}" for word in columns(use))
+        return f"{self.own(called)}({self.text(x)}, {len(use.knots)}, {arrays})"
 
     def own(self, name: str) -> str:
         """A function of `scalars_c.py`, which the file then holds."""
@@ -377,7 +394,22 @@ _CONTRACTIONS = {
     "max": ("-INFINITY", "total = maximum({}, total);"),
 }
 """What a reduction begins with, and what each element does to it"""
-_WHOLE = {"sum", "mean", "product", "norm", "dot", "pick", "interpolate", "matmul", "least", "greatest", "linear_solve"}
+_WHOLE = {
+    "sum",
+    "mean",
+    "product",
+    "norm",
+    "dot",
+    "pick",
+    "interpolate",
+    "previous",
+    "cubic",
+    "conv",
+    "matmul",
+    "least",
+    "greatest",
+    "linear_solve",
+}
 """Functions of `scalars_c.py` that take arrays"""
 
 

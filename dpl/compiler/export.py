@@ -15,13 +15,14 @@ from dataclasses import replace
 from typing import Any
 
 from dpl.compiler import declarations, ir
-from dpl.compiler.algebra import TIME, Expr, Symbol, opaque, sp, symbol, weights_of
+from dpl.compiler.algebra import TIME, Expr, Symbol, opaque, points_of, sp, symbol, weights_of
 from dpl.compiler.codegen import plain, snake
 from dpl.compiler.extract import Extract, Quantity
-from dpl.compiler.layers import literal, matrix_names, network_function, weight_lines
-from dpl.compiler.literals import WIDTH, assigned, quoted
+from dpl.compiler.layers import array, literal, matrix_names, network_function, weight_lines
+from dpl.compiler.literals import WIDTH, Numbers, assigned, quoted
 from dpl.compiler.names import Names, identifier, readable, symbol_names
 from dpl.compiler.plain import NotPlain, PlainPrinter, mathematics, scalars_named, with_needed
+from dpl.compiler.points import columns
 from dpl.compiler.printer import Printer
 from dpl.compiler.slices import sliced
 from dpl.compiler.start import Value
@@ -73,6 +74,8 @@ class _Naming:
         for path, wish in wishes.items():
             self.networks[path] = names.unique(f"{wish}_network" if wish == self.function else wish)
             self.symbols[weights_of(path)] = names.unique(wish.upper())
+        for use in extract.tables:
+            self.symbols[points_of(use.path)] = names.unique(identifier(extract.local(use.path)).upper())
         fixed = {t for s in extract.fixed for t in ir.targets(s)}
         rest = [s for s in extract.symbols() if s not in self.symbols]
         texts = symbol_names([s.name for s in rest])
@@ -110,7 +113,7 @@ class _File:
         networks = [line for use in e.networks for line in ("", "", *self.network(use))]
         fixed = [line for s in e.fixed for line in statement(s, self.printer, "")]
         starts = [self.printer.text(s) for s in e.starts or ()]
-        numbers = [*self.params_lines(), *self.weights(), *fixed]
+        numbers = [*self.params_lines(), *self.weights(), *self.tables(), *fixed]
         if e.states and e.starts is not None:
             numbers += self.start(starts)
         body = [*self.types(), *function, *networks]
@@ -220,6 +223,18 @@ class _File:
         found = [(u, self.naming.symbols[weights_of(u.path)]) for u in self.extract.networks]
         return [line for use, name in found for line in weight_lines(use, name, self.values[use.path])]
 
+    def tables(self) -> list[str]:
+        """Of each the arrays that it is looked up in."""
+        lines: list[str] = []
+        for use in self.extract.tables:
+            found = columns(use)
+            lines += [f"{self.naming.symbols[points_of(use.path)]} = (  # {', '.join(found)}, in SI"]
+            for values in found.values():
+                text = "\n".join(array("_", list(values))).removeprefix("_ = ")
+                lines += _indented(f"{text},".splitlines())
+            lines += [")"]
+        return lines
+
     def params_lines(self) -> list[str]:
         lines: list[str] = []
         for q in self.extract.params:
@@ -294,6 +309,7 @@ def motion_body(extract: Extract, results: Sequence[Expr]) -> list[ir.Statement]
     """The statements of a right-hand side, or of its outputs, that these results need."""
     known = {q.symbol for q in (*extract.states, *extract.inputs, *extract.params)} | {TIME}
     known |= {weights_of(u.path) for u in extract.networks} | {t for s in extract.fixed for t in ir.targets(s)}
+    known |= {points_of(t.path) for t in extract.tables}
     return sliced(extract.body, results, known)
 
 
@@ -343,6 +359,9 @@ def jax_source(extract: Extract) -> str:
     lines += ["from dpl.runtime import networks, roots, spec", ""]
     for use in extract.networks:
         lines += [*assigned(specs[use.path], declarations.network(use)), ""]
+    for use in extract.tables:
+        points = (Numbers(tuple(use.knots)), Numbers(tuple(use.values)))
+        lines += [*assigned(naming.symbols[points_of(use.path)], points), ""]
     lines += ["", "def step(values, inputs, states):"]
     for kind, names in (("inputs", naming.arguments), ("states", naming.fields)):
         lines += _unpacked(names, kind)

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, cast
 
 from dpl.compiler import declarations, ir
-from dpl.compiler.algebra import TIME, Expr, Symbol, symbol, weights_of
+from dpl.compiler.algebra import TIME, Expr, Symbol, is_compound, points_of, symbol, weights_of
 from dpl.compiler.c import INDICES, Called, CPrinter, said
 from dpl.compiler.codegen import snake
 from dpl.compiler.export import MARK, motion_body, unscaled
@@ -21,9 +21,11 @@ from dpl.compiler.extract import Extract, Quantity
 from dpl.compiler.layers_c import literal_c, network_c, numbers_c, weights_c
 from dpl.compiler.names import Names, identifier, readable, symbol_names
 from dpl.compiler.plain import NotPlain
+from dpl.compiler.points import columns
 from dpl.compiler.scalars_c import FUNCTIONS, LIBRARY, functions, single
 from dpl.compiler.slices import sliced
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
+from dpl.language.model import TableUse
 
 _WORDS = (
     "auto break case char const continue default do double else enum extern float for goto if inline int long "
@@ -81,11 +83,12 @@ class _CNaming:
         self.results = [names.unique(identifier(q.name)) for q in extract.outputs]
         wishes = [identifier(extract.local(q.name)) for q in extract.params]
         self.params = [names.unique(w if extract.moves else w.upper()) for w in wishes]
+        tables = {points_of(t.path): names.unique(identifier(extract.local(t.path)).upper()) for t in extract.tables}
         self.names = names
         self.taken = taken
-        rest = [s for s in extract.symbols() if not s.name.startswith("weights ")]
+        rest = [s for s in extract.symbols() if not is_compound(s)]
         texts = symbol_names([s.name for s in rest])
-        self.symbols: dict[Symbol, str] = {s: "" for s in rest}
+        self.symbols: dict[Symbol, str] = {**dict.fromkeys(rest, ""), **tables}
         self._place(extract)
         for s in rest:
             self.symbols[s] = self.symbols[s] or names.unique(texts[s.name])
@@ -126,7 +129,8 @@ class _CFile:
     def printer(self) -> CPrinter:
         """For one function."""
         networks = {u.path: Called(self.naming.networks[u.path], u) for u in self.extract.networks}
-        return CPrinter(self.naming.symbols, networks, self.extract.shapes, self.used)
+        tables = {points_of(t.path): t for t in self.extract.tables}
+        return CPrinter(self.naming.symbols, networks, self.extract.shapes, self.used, tables)
 
     # ------------------------------------------------------------ the two files
 
@@ -135,6 +139,7 @@ class _CFile:
         defined = self.motion() if e.moves else self.controller()
         own = [self.network(u.path) for u in e.networks]
         numbers = [line for u in e.networks for line in weights_c(n.matrices[u.path], self.values[u.path])]
+        numbers += [line for use in e.tables for line in self.table(use)]
         numbers += [] if e.moves else self.params()
         mathematics = [text.splitlines() for text in functions(self.used)]
         lines = [*self.opening(), "", f'#include "{said(self.name)}"', "", "#include <math.h>"]
@@ -164,6 +169,10 @@ class _CFile:
     def network(self, path: str) -> list[str]:
         use = next(u for u in self.extract.networks if u.path == path)
         return network_c(use, self.naming.networks[path], self.naming.matrices[path], self.naming.taken, self.own)
+
+    def table(self, use: TableUse) -> list[str]:
+        name = self.naming.symbols[points_of(use.path)]
+        return [line for word, values in columns(use).items() for line in numbers_c(f"{name}_{word}", values)]
 
     def own(self, name: str) -> str:
         self.used.add(name)
@@ -279,6 +288,7 @@ class _CFile:
         """What these results need of all that is computed."""
         e = self.extract
         known = {q.symbol for q in (*e.inputs, *e.states, *e.params)} | {weights_of(u.path) for u in e.networks}
+        known |= {points_of(t.path) for t in e.tables}
         return sliced([*e.fixed, *e.body], list(results), known)
 
     def read(self, body: Iterable[ir.Statement], results: Iterable[Expr]) -> set[Symbol]:

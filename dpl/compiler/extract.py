@@ -24,9 +24,11 @@ from dpl.compiler.algebra import (
     by_name,
     free,
     function_name,
+    is_compound,
     next_of,
     number,
     opaque,
+    points_of,
     sp,
     symbol,
     weights_of,
@@ -42,7 +44,7 @@ from dpl.language import syntax
 from dpl.language.balance import Structure
 from dpl.language.depend import reads
 from dpl.language.diagnostics import CompileError, Diagnostic, Label
-from dpl.language.model import Equation, NetworkUse, Scope, Scoped, System, Variable
+from dpl.language.model import Equation, NetworkUse, Scope, Scoped, System, TableUse, Variable
 from dpl.language.source import Span
 from dpl.language.units import Unit
 
@@ -76,6 +78,7 @@ class Extract:
     outputs: tuple[Quantity, ...]
     params: tuple[Quantity, ...]
     networks: tuple[NetworkUse, ...]
+    tables: tuple[TableUse, ...]
     fixed: tuple[ir.Statement, ...]
     body: tuple[ir.Statement, ...]
     results: tuple[Expr, ...]
@@ -302,6 +305,7 @@ class _Function:
         self.params = tuple(map(self.param, declared)) if params is None else params
         self.inputs = {q.symbol for q in self.params} if params is None else set[Symbol]()
         self.inputs |= {weights_of(path) for path in self.translator.networks}
+        self.inputs |= {points_of(path) for path in self.translator.tables}
         self.fixed = set(self.inputs)
         for statement in self.statements:
             if ir.reads(statement) <= self.fixed:
@@ -347,6 +351,7 @@ class _Function:
             name,
             params=tuple(q for q in self.params if q.symbol in read),
             networks=tuple(u for p, u in self.translator.networks.items() if weights_of(p) in read),
+            tables=tuple(t for p, t in self.translator.tables.items() if points_of(p) in read),
             fixed=tuple(fixed),
             body=tuple(body),
             results=tuple(returns[: len(results)]),
@@ -460,6 +465,7 @@ def _refuse(
             raise CompileError([Diagnostic("not-exportable", message, label, help="write a formula for it")])
     read = {s for f in body for s in ir.reads(f)} | free(results)
     lacking = by_name(read - known - {t for s in body for t in ir.targets(s)} - {INFINITY})
+    lacking = [s for s in lacking if is_compound(s)] or lacking  # that data are read along time is said once
     if lacking:
         raise CompileError([_unknown(s, causal, name) for s in lacking])
 
@@ -472,7 +478,8 @@ def _unknown(found: Symbol, causal: CausalSystem, name: str) -> Diagnostic:
         message = f"`{name}` cannot be exported: it depends on the time of the run"
         way_out = "give it an `input` that says so, or count ticks: `state t: s = 0` and `next t = t + period`"
         return Diagnostic("not-exportable", message, Label(span, "reads `time`"), help=way_out)
-    variable, order = causal.translator.quantities[found]
+    column = next((v for p, v in causal.translator.signals.items() if points_of(p) == found), None)
+    variable, order = (column, 0) if column is not None else causal.translator.quantities[found]
     path = variable.path + "'" * order
     message = f"`{name}` cannot be exported: it depends on `{path}`, which is neither an input nor a param of it"
     reader = next((s for s in sides if any(r.what is variable for r in reads(s))), None)

@@ -8,6 +8,7 @@ from functools import cache
 
 from dpl.compiler import scalars
 from dpl.compiler.algebra import CONDITIONS, INFINITY, Expr, Symbol, function_name, network_path, sp
+from dpl.compiler.lookups import lookup_of
 from dpl.compiler.printer import ARRAYS, AXES, Printer
 from dpl.compiler.shapes import Shapes
 
@@ -91,7 +92,7 @@ class PlainPrinter(Printer):
             return self.arrays(name, expr), _ATOM
         if name in ARRAYS or name.startswith(AXES):
             return self.number_of(expr, self.array(name, args)), _ATOM
-        if name in CONDITIONS or name == "result":
+        if name in CONDITIONS or name == "result" or lookup_of(expr) is not None:
             return super().function(expr)
         raise NotPlain(name)
 
@@ -132,6 +133,14 @@ class PlainPrinter(Printer):
         return f"{function}({', '.join(texts)})"
 
     # ------------------------------------------------------------ arrays
+
+    def lookup(self, points: Symbol, x: Expr, using: str, order: int) -> str:
+        if order:
+            raise NotPlain("slope of a table")
+        if using != "linear":
+            self.used.add(using)
+        call = f"{using if using != 'linear' else 'np.interp'}({self.text(x)}, *{self.symbol(points)})"
+        return call if self.shapes.of(x) else f"float({call})"
 
     def along(self, function: str, text: str, axis: str) -> str:
         return f"np.{function}({text}, axis={axis})"

@@ -166,6 +166,19 @@ def pick(scores: Any, values: Any) -> float:
     return float(values[int(np.argmax(scores))])
 
 
+def previous(x: Any, knots: Any, values: Any) -> Any:
+    """The value of the knot at or before x."""
+    return values[np.maximum(np.searchsorted(knots, x, side="right") - 1, 0)]
+
+
+def cubic(x: Any, knots: Any, values: Any, slopes: Any) -> Any:
+    """The cubic through two knots with their slopes; beyond the knots their value."""
+    i = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
+    h, rise = knots[i + 1] - knots[i], values[i + 1] - values[i]
+    s = (np.clip(x, knots[0], knots[-1]) - knots[i]) / h
+    return values[i] + s * s * (3 - 2 * s) * rise + h * s * (1 - s) * ((1 - s) * slopes[i] - s * slopes[i + 1])
+
+
 def conv(image: Any, kernel: Any, rank: int) -> Any:
     """The sums of products of a kernel with the parts of an image that it fits into, in the last axes."""
     axes = tuple(range(-rank, 0))

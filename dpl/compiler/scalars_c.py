@@ -206,6 +206,35 @@ static double interpolate(double x, int n, const double *xs, const double *ys)
     return (ys[i] - ys[i - 1])/(xs[i] - xs[i - 1])*(x - xs[i - 1]) + ys[i - 1];
 }
 
+/* The last knot at or before x that one follows, from 0 on. */
+static int place(double x, int n, const double *knots)
+{
+    int low = 0, high = n - 1;
+    while (high - low > 1) {
+        const int middle = (low + high)/2;
+        if (knots[middle] <= x)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The value of the knot at or before x. */
+static double previous(double x, int n, const double *knots, const double *values)
+{
+    return !(x < knots[n - 1]) ? values[n - 1] : values[place(x, n, knots)];
+}
+
+/* The cubic through two knots with their slopes; beyond the knots their value. */
+static double cubic(double x, int n, const double *knots, const double *values, const double *slopes)
+{
+    const int i = place(x, n, knots);
+    const double h = knots[i + 1] - knots[i], rise = values[i + 1] - values[i];
+    const double s = (clip(x, knots[0], knots[n - 1]) - knots[i])/h;
+    return values[i] + s*s*(3.0 - 2.0*s)*rise + h*s*(1.0 - s)*((1.0 - s)*slopes[i] - s*slopes[i + 1]);
+}
+
 /* out = a b, of rows x inner and inner x columns. */
 static void matmul(int rows, int inner, int columns, const double *a, const double *b, double *out)
 {
