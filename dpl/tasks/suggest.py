@@ -20,11 +20,11 @@ from dpl.tasks import library, selection, units
 from dpl.tasks.context import Context, Setup, setup
 from dpl.tasks.library import Input
 from dpl.tasks.result import Quantity, Result, Seconds
-from dpl.tasks.sampling import drawn, stream, varying
+from dpl.tasks.sampling import drawn, rows, stream, varying
 from dpl.tasks.selection import Fit
 from dpl.tasks.visited import visited
 
-TERMS, SAMPLES = 3, 20
+TERMS, SAMPLES, STATIC_SAMPLES = 3, 20, 500
 GOOD = 0.1
 """The greatest relative error of a formula to take"""
 PRICE, EXACT = 0.15, 1e-3
@@ -148,13 +148,9 @@ def _runs(ready: Setup, task: Task) -> Mapping[str, Any]:
     """What differs among the runs that are looked at: nothing, if they are all the same."""
     if not varying(ready.scenario, ready.pinned):
         return {}
-    return drawn(
-        ready.scenario,
-        ready.pinned,
-        ready.base,
-        stream(ready.seed, "verify"),
-        np.arange(task.counts.get("samples", SAMPLES)),
-    )
+    samples = task.counts.get("samples", SAMPLES if ready.scenario.spec.run else STATIC_SAMPLES)
+    samples = rows(ready.scenario, ready.pinned) or samples
+    return drawn(ready.scenario, ready.pinned, ready.base, stream(ready.seed, "verify"), np.arange(samples))
 
 
 def _parts(port: Port, values: Any) -> list[Input]:
