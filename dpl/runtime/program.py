@@ -103,8 +103,10 @@ class Program:
         return other
 
     def started(self) -> None:
-        """From here on what earlier tasks would find is there: tasks need no others, but for those they compare."""
-        tasks = tuple(replace(task, needs=task.of) for task in self.module.tasks)
+        """From here on what earlier tasks would find is there: tasks need only those they compare, and the records."""
+        records = {task.name for task in self.module.tasks if task.kind == "record"}
+        needed = [(*task.of, *(name for name in task.needs if name in records)) for task in self.module.tasks]
+        tasks = tuple(replace(task, needs=needs) for task, needs in zip(self.module.tasks, needed, strict=True))
         self.module, self.tasks = replace(self.module, tasks=tasks), {task.name: task for task in tasks}
 
     def set(self, name: str, value: Any) -> None:
