@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dpl import language
+from dpl.compiler.driver import compile_model
+from dpl.language.source import Source
 from dpl.runtime import program, spec
 from dpl.tasks.context import Context
 from dpl.tasks.record import Recorded
 from dpl.tasks.refine import Refined, refine
 from dpl.tasks.result import NumericalFailure, Result, Seconds, Silent
-from dpl.tasks.run import TASKS, order
+from dpl.tasks.run import TASKS, order, run_tasks
 
 TRUE, BELIEVED = 0.7, 1.0
 
@@ -126,6 +129,19 @@ def test_a_task_that_fails_ends_the_loop_with_what_was_reached(fail: int, rounds
     assert any("refit" in note and f"round {fail}" in note for note in result.notes)
 
 
+def test_who_ends_a_task_ends_the_loop() -> None:
+    found = loaded()
+    plain = do(found)
+
+    def one(task: spec.Task, context: Context) -> Result:
+        result = plain(task, context)
+        return replace(result, status="interrupted") if task.kind == "record" else result
+
+    result = refine(found, LOOP, Context(), one)
+    assert result.status == "interrupted"
+    assert len(result.rounds) == 1
+
+
 def test_progress_and_kept_states_tell_the_rounds_apart() -> None:
     titles: list[str] = []
     kept: dict[str, Any] = {}
@@ -160,3 +176,51 @@ def test_what_is_repeated_is_not_done_by_itself() -> None:
     assert names("shots") == ["shots"]
     early = replace(LAST, name="early", needs=("practise",))
     assert [t.name for t in order([PRACTISE, SHOTS, early, LOOP], ())] == ["practise", "early", "closing"]
+
+
+# ---------------------------------------------------------------- a file
+
+LOOP_FILE = """
+network aim(target: m in 1..9) -> angle: rad in 0.02..0.8 { hidden 8 }
+model Gun {
+  param speed: m/s = 10 in 5..15
+  input angle: rad
+  output range: m = speed²*sin(2*angle)/(9.81 [m/s^2])
+}
+scenario Believed {
+  given target: m ~ uniform(2, 7)
+  part gun = Gun(angle = aim(target))
+  metric error = abs(gun.range - target)
+}
+scenario Real {
+  given target: m ~ uniform(2, 7)
+  let angle = aim(target)
+  part gun = Gun(angle = angle, speed = 9 [m/s])
+  metric error = abs(gun.range - target)
+  observe range: m ~ normal(gun.range, 5 [cm])
+  observe tilt: rad ~ normal(angle, 1e-4)
+}
+scenario Fitting {
+  given shot from shots
+  part gun = Gun(angle = shot.tilt)
+  observe shots.range ~ normal(gun.range, 5 [cm])
+}
+train practise { on Believed; vary aim; minimize error²; using adam(rate = 1e-2); batch 32; steps 400 }
+record shots { on Real; samples 20; seed 3 }
+fit refit { on Fitting; vary gun.speed }
+refine closing { on Believed, Real; repeat practise, shots, refit; rounds 1; show error; samples 60 }
+"""
+
+
+def test_a_file_closes_the_gap_between_its_map_and_its_territory() -> None:
+    module = compile_model(language.load_text(Source("test.dpl", LOOP_FILE)))
+    found = program.load(module.source, "test")
+    (result,) = run_tasks(found)
+    assert isinstance(result, Refined)
+    first, last = result.rows
+    assert first.gap > 0.4
+    assert last.closed > 0.9
+    speed = result.rounds[1].estimates["gun.speed"]
+    assert abs(speed.value - 9) < 4 * speed.se
+    assert speed.se < 0.05
+    assert float(found.values["gun.speed"]) == pytest.approx(speed.value)
