@@ -11,7 +11,7 @@ from scipy import stats
 from dpl.runtime import program, spec
 from dpl.tasks.context import Context
 from dpl.tasks.record import Recorded, record
-from dpl.tasks.run import run_tasks
+from dpl.tasks.run import order, run_tasks
 
 HOUR, MG = spec.Unit("h", 3600.0), spec.Unit("mg", 1e-6)
 RATE, SD, LIMIT = 0.5 / 3600, 0.05, 0.8e-6
@@ -193,3 +193,14 @@ def test_rows_are_what_training_meets_and_other_rows_are_no_other_program() -> N
     x, y = (np.asarray(c.values) for c in found.data["points"].columns)
     assert left.spreads[0].mean == pytest.approx(np.mean((slope * x - y) ** 2))  # type: ignore[union-attr]
     assert dict(found.scenarios["Line"].traces) == traces
+
+
+def test_what_a_record_made_is_needed_wherever_tasks_start() -> None:
+    """Params may be those of an earlier run; rows are not among them."""
+    learn = spec.Task("optimize", "learn", "", "Line")
+    shots = spec.Task("record", "shots", "", "Line", needs=("learn",))
+    rest = spec.Task("evaluate", "rest", "", "Line", needs=("learn", "shots"))
+    found = program.from_module(spec.Module("test", "", (STATIC,), (learn, shots, rest), "0"))
+    assert [t.name for t in order(found.module.tasks, ("rest",))] == ["learn", "shots", "rest"]
+    found.started()
+    assert [t.name for t in order(found.module.tasks, ("rest",))] == ["shots", "rest"]

@@ -191,3 +191,9 @@ def test_a_mode_that_does_not_call_it_says_nothing() -> None:
     assert result.inputs["x"].value.min() >= 5 - 1e-6
     run = compiled(MODES).scenarios["S"].simulate()
     assert result.points < len(run.time)
+
+
+def test_many_inputs_are_no_endless_search() -> None:
+    inputs = [drawn(0.5, 2, f"x{n}", seed=n) for n in range(12)]
+    found = reading(inputs, Input("y", 3 * inputs[4].values * inputs[7].values))
+    assert best(found) == "3*x4*x7"

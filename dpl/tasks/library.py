@@ -16,8 +16,8 @@ import numpy as np
 from dpl.tasks import units
 from dpl.tasks.units import Powers
 
-DEGREE = 3
-"""The greatest of products of powers"""
+DEGREE, FEW = 3, 6
+"""The greatest of products of powers; of more than `FEW` inputs it is 2"""
 GRID = np.geomspace(0.03, 30.0, 13)
 """Constants inside terms, in medians of the size of their input"""
 AWAY = 0.05
@@ -85,11 +85,12 @@ def terms(inputs: Sequence[Input]) -> list[Term]:
     moving = [x for x in inputs if np.ptp(x.values) > 1e-9 * np.max(np.abs(x.values))]
     points = len(inputs[0].values)
     one = Term("", np.ones(points), {}, 0)
+    degree = DEGREE if len(moving) <= FEW else 2
     shapes = [shape for x in moving for shape in _shapes(x)]
-    products = list(_products(moving))
+    products = list(_products(moving, degree))
     found = [one, *products, *shapes]
     for shape in shapes:
-        found += [_times(shape, other) for other in products if other.degree < DEGREE]
+        found += [_times(shape, other) for other in products if other.degree < degree]
     found += [_times(a, b) for a, b in combinations(shapes, 2)]
     for curve in (curve for x in moving for curve in _curves(x)):
         bare = Term("", one.values, {}, curve.complexity, curve)
@@ -98,9 +99,9 @@ def terms(inputs: Sequence[Input]) -> list[Term]:
     return sorted(finite, key=lambda term: term.complexity)
 
 
-def _products(inputs: Sequence[Input]) -> Iterator[Term]:
+def _products(inputs: Sequence[Input], most: int) -> Iterator[Term]:
     """All products of powers of the inputs up to the greatest degree: x, x², x*y."""
-    for degree in range(1, DEGREE + 1):
+    for degree in range(1, most + 1):
         for chosen in combinations_with_replacement(inputs, degree):
             powers = [(x, chosen.count(x)) for x in dict.fromkeys(chosen)]
             values = prod((x.values**n for x, n in powers), start=np.ones(1))

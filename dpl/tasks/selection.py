@@ -16,6 +16,8 @@ from dpl.tasks.library import GRID, Term
 
 BEAM = 60
 """So many sets of terms of each size are kept; all single terms are tried"""
+MOST = 4_000
+"""So many columns are tried at the most, those of simple terms first"""
 REFINED = 25
 """Of so many of each size the constants inside are refined"""
 INDEPENDENT = 1e-6
@@ -131,6 +133,8 @@ def _candidates(library: Sequence[Term]) -> list[_Candidate]:
                     continue
                 plain.append(column)
             found.append(_Candidate(term, k, column))
+            if len(found) == MOST:
+                return found
     return found
 
 
