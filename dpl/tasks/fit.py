@@ -25,6 +25,7 @@ from dpl.tasks.keeper import State
 from dpl.tasks.result import Quantity, Seconds, declared, number
 from dpl.tasks.scoring import FAILED, RUNNING, STEPS, STUCK, Constants, Scoring
 from dpl.tasks.simulate import pictured
+from dpl.tasks.surroundings import Around
 from dpl.tasks.uncertainty import Uncertainty
 
 REDRAWS = 4
@@ -49,8 +50,10 @@ def fit(program: Program, task: Task, context: Context) -> Fitted:
     """Maximises the likelihood of the data, with the priors, over what the task varies."""
     ready = setup(program, task, context)
     posed = pose(ready, task)
+    around = Around(task, context, posed.fitting, posed.numbers, posed.everything, posed.labels, ready.seed)
     loop, interrupted, began = _descended(ready, task, context, posed)
-    return _result(ready, task, posed, loop, interrupted, began)
+    result, found = _result(ready, task, posed, loop, interrupted, began)
+    return around.added(result, found, around.warnings(began[0]))
 
 
 def pose(ready: Setup, task: Task) -> Posed:
@@ -163,7 +166,9 @@ class Count:
 # ---------------------------------------------------------------- what came of it
 
 
-def _result(ready: Setup, task: Task, posed: Posed, loop: Loop, interrupted: bool, began: np.ndarray) -> Fitted:
+def _result(
+    ready: Setup, task: Task, posed: Posed, loop: Loop, interrupted: bool, began: np.ndarray
+) -> tuple[Fitted, Uncertainty]:
     fitting, numbers, carry = posed.fitting, posed.numbers, jax.device_get(loop.carry)
     before = perf_counter()
     nll = np.where(carry.state == FAILED, np.inf, carry.nll)
@@ -179,7 +184,7 @@ def _result(ready: Setup, task: Task, posed: Posed, loop: Loop, interrupted: boo
     start = jax.device_get(fitting.inward(began[best]))
     initial = {f.name: start[f.name][0] if f.each else start[f.name] for f in fitting.free}
     compiled = (loop.seconds.compile or 0.0) + perf_counter() - before
-    return Fitted(
+    result = Fitted(
         kind=task.kind,
         name=task.name,
         scenario=task.scenario,
@@ -213,6 +218,7 @@ def _result(ready: Setup, task: Task, posed: Posed, loop: Loop, interrupted: boo
         scale="least squares" if found.squares else "likelihood",
         params=ready.scenario.params,
     )
+    return result, found
 
 
 @dataclass(frozen=True)

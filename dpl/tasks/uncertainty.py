@@ -61,6 +61,8 @@ class Uncertainty:
     x: np.ndarray
     covariance: np.ndarray
     """[p + scales, p + scales]; NaN on a bound, infinite on the diagonal where no data tell"""
+    factor: np.ndarray
+    """[r, p + scales]: its squares add up to the covariance, but for directions that nothing determines"""
     slope: np.ndarray
     """Of each value [SI] by its free number [p]"""
     at_bound: np.ndarray
@@ -92,7 +94,7 @@ def uncertainty(fitting: Fitting, x: Any, numbers: Numbers, censored: bool, coun
     seen: _Seen = jax.device_get(_looker(fitting)(np.asarray(x), numbers))
     p = fitting.size
     at_bound = _at_bound(fitting, np.asarray(x), seen)
-    covariance, null = _inverted(seen.A, at_bound)
+    covariance, factor, null = _inverted(seen.A, at_bound)
     squares = _least_squares(fitting, censored)
     freedom = count - p + int(at_bound.sum())
     inflation = count / freedom if squares and freedom > 0 else math.nan if squares else 1.0
@@ -104,6 +106,7 @@ def uncertainty(fitting: Fitting, x: Any, numbers: Numbers, censored: bool, coun
     return Uncertainty(
         np.asarray(x),
         covariance * inflation,
+        factor * math.sqrt(inflation),
         seen.slope,
         at_bound,
         tuple(d for row in null if (d := _direction(row, names, weights)) is not None),
@@ -140,8 +143,8 @@ def _at_bound(fitting: Fitting, x: np.ndarray, seen: _Seen) -> np.ndarray:
     return pressed & (near <= AT_BOUND)
 
 
-def _inverted(A: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of AᵀA over the columns that are not held, and the directions [n, columns] that no data tell."""
+def _inverted(A: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The inverse of AᵀA over the columns that are not held, its factor, the directions [·, p] without information."""
     p = A.shape[1]
     counted = np.ones(p, bool)
     counted[: len(held)] = ~held
@@ -149,6 +152,7 @@ def _inverted(A: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     silent, alive = counted & (norms == 0), counted & (norms > 0)
     covariance = np.full((p, p), np.nan)
     null = [np.eye(p)[i] for i in np.flatnonzero(silent)]
+    factor = np.zeros((0, p))
     covariance[silent, silent] = np.inf
     if alive.any():
         scaled = A[:, alive] / norms[alive]
@@ -157,6 +161,8 @@ def _inverted(A: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         known = s > NOTHING * s[0]
         inner = (right[known].T / s[known]) / norms[alive][:, None]
         found = inner @ inner.T
+        factor = np.zeros((inner.shape[1], p))
+        factor[:, alive] = inner.T
         for row in right[~known]:
             direction = np.zeros(p)
             direction[alive] = row / norms[alive]
@@ -164,7 +170,7 @@ def _inverted(A: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             touched = np.flatnonzero(np.abs(row) > TOUCHED)
             found[touched, touched] = np.inf
         covariance[np.ix_(alive, alive)] = found
-    return covariance, np.array(null).reshape((-1, p))
+    return covariance, factor, np.array(null).reshape((-1, p))
 
 
 def _direction(row: np.ndarray, names: tuple[str, ...], counted: list[bool]) -> Direction | None:

@@ -1,0 +1,121 @@
+"""What the data determine: before a fit, parameters that nothing could tell apart; after it, directions hardly seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dpl.runtime.spec import Network, Param
+from dpl.tasks import identifiability
+from dpl.tasks.fitted import Direction
+from dpl.tasks.fitting import Fitting, Numbers
+from dpl.tasks.identifiability import Group, Parameter, Point
+from dpl.tasks.vary import Freedom
+
+Array = np.ndarray
+
+AROUND = 0.5
+"""How far from the start the other points are looked at, standard deviation in free numbers"""
+OTHERS, TRIES = 2, 6
+"""Points besides the start, and so many are tried for them"""
+SLOPPY = 1.0
+"""A direction whose standard deviation in free numbers is above it is hardly determined: a factor e, or half of an
+interval's middle"""
+SMALL = 0.15
+"""Weights so small against the largest are left out of a direction"""
+DIRECTIONS = 5
+
+
+def undetermined(
+    fitting: Fitting, x: Array, numbers: Numbers, labels: Sequence[str], seed: int, held: Array | None = None
+) -> tuple[Group, ...]:
+    """The groups of parameters that the data cannot tell apart, looked for around the start x [p].
+
+    The weights of networks are left out: they are never unique, and nobody asks for them. So is what is `held` [p].
+    """
+    told = parameters(fitting, labels)
+    asked = np.array([parameter is not None for parameter in told]) & (True if held is None else ~held)
+    if not asked.any():
+        return ()
+    rows, arguments, inward = _functions(replace(fitting, priors=False), numbers)
+    points, draws = list[Point](), np.random.default_rng(seed)
+    for n in range(1 + TRIES):
+        at = x + (n > 0) * np.where(asked, AROUND * draws.standard_normal(len(x)), 0.0)
+        values, slopes, found = jax.device_get((*inward(at), rows(at)))
+        sensitivities = found[:, asked] / slopes[asked]
+        if np.isfinite(sensitivities).all():
+            points.append(Point(values[asked], sensitivities))
+        if len(points) > OTHERS:
+            break
+
+    def expected(values: Array) -> list[Array]:
+        si = np.array(jax.device_get(inward(x)[0]))
+        si[asked] = values
+        return jax.device_get(arguments(si))
+
+    return identifiability.groups(
+        [p for p, a in zip(told, asked, strict=True) if p is not None and a], points, expected
+    )
+
+
+def parameters(fitting: Fitting, labels: Sequence[str]) -> list[Parameter | None]:
+    """Every free number [p] as one parameter; None for the weights of networks."""
+    free = {f.name: f for f in fitting.free}
+    names = [name.partition("[")[0] for name in fitting.names]
+    return [_parameter(fitting, free[name], label) for name, label in zip(names, labels, strict=True)]
+
+
+def _parameter(fitting: Fitting, free: Freedom, label: str) -> Parameter | None:
+    d = free.declaration
+    if isinstance(d, Network):
+        return None
+    prior = fitting.priors and isinstance(d, Param) and d.prior is not None
+    return Parameter(d.name, label, d.origin, d.unit.scale, prior)
+
+
+def _functions(fitting: Fitting, numbers: Numbers) -> Any:
+    """Compiled: rows of the data at x; what is expected at SI values [p]; these values and their slopes at x."""
+    own, shared = fitting.own, fitting.shared
+
+    def flat(values: Mapping[str, Any]) -> Any:
+        each = jax.vmap(own.flat)({f.name: values[f.name] for f in own.free}) if own.free else jnp.zeros(0)
+        return jnp.concatenate([shared.flat(values), jnp.ravel(each)])
+
+    def expected(values: Any, numbers: Numbers) -> list[Any]:
+        x = fitting.outward(fitting.unflat(values))
+        inside = jnp.all(jnp.abs(flat(fitting.inward(x)) - values) <= 1e-9 * jnp.abs(values) + 1e-300)
+        told, _ = fitting.arguments(x, numbers)
+        seen = [(numbers.cases.known[name], a) for name, every in told.items() for a in every]
+        return [jnp.where(inside, jnp.where(known, a, 0.0), jnp.nan) for known, a in seen]
+
+    rows, at = jax.jit(lambda x, numbers: fitting.rows(x, numbers).A), jax.jit(expected)
+    inward = jax.jit(lambda x: (flat(fitting.inward(x)), fitting.slope(x)))
+    return lambda x: rows(x, numbers), lambda values: at(values, numbers), inward
+
+
+def directions(labels: Sequence[str], factor: Array) -> tuple[Direction, ...]:
+    """What the data hardly determine, the worst first: the axes of the ellipsoid of the covariance.
+
+    Args:
+        factor: [r, p], whose squares add up to the covariance of the free numbers.
+    """
+    if not np.isfinite(factor).all() or not factor.size:
+        return ()
+    _, sds, axes = np.linalg.svd(factor, full_matrices=False)
+    return tuple(
+        Direction(_parts(labels, axis), float(sd))
+        for sd, axis in zip(sds[:DIRECTIONS], axes, strict=False)
+        if sd > SLOPPY
+    )
+
+
+def _parts(labels: Sequence[str], weights: Array) -> tuple[tuple[str, float], ...]:
+    order = [int(i) for i in np.argsort(-np.abs(weights), kind="stable")]
+    sign = np.sign(weights[order[0]])
+    least = SMALL * np.abs(weights[order[0]])
+    return tuple((labels[i], float(sign * weights[i])) for i in order if np.abs(weights[i]) >= least)
