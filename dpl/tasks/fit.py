@@ -20,10 +20,10 @@ from dpl.tasks.context import Context, Setup, setup
 from dpl.tasks.engine import Loop, NotFinite
 from dpl.tasks.failure import explain_fit
 from dpl.tasks.fitted import FitStart, Fitted
-from dpl.tasks.fitting import Fitting, Numbers, Term
+from dpl.tasks.fitting import Fitting, Numbers, Term, complete
 from dpl.tasks.keeper import State
 from dpl.tasks.result import Quantity, Seconds, declared, number
-from dpl.tasks.scoring import FAILED, RUNNING, STEPS, STUCK, Constants, Scoring
+from dpl.tasks.scoring import FAILED, RUNNING, STEPS, STEPS_OF_MANY, STUCK, Constants, Scoring
 from dpl.tasks.simulate import pictured
 from dpl.tasks.surroundings import Around
 from dpl.tasks.uncertainty import Uncertainty
@@ -68,7 +68,9 @@ def pose(ready: Setup, task: Task) -> Posed:
     numbers = Numbers(ready.base, cases._replace(known=counted(task, ready, cases)))
     if not sum(int(known.sum()) for known in numbers.cases.known.values()):
         raise ValueError(f"fit {task.name}: no cell of the data counts")
-    return Posed(fitting, numbers, cases, labels, task.counts.get("starts", 1), task.counts.get("steps", STEPS))
+    starts = task.counts.get("starts", 1)
+    steps = task.counts.get("steps", STEPS if starts == 1 else STEPS_OF_MANY)
+    return Posed(fitting, numbers, cases, labels, starts, steps)
 
 
 def counted(task: Task, ready: Setup, cases: Cases) -> dict[str, np.ndarray]:
@@ -174,8 +176,8 @@ def _result(
     nll = np.where(carry.state == FAILED, np.inf, carry.nll)
     best = int(np.argmin(nll))
     x = carry.theta[best]
-    tally = _tally(posed, x)
-    found = uncertainty.uncertainty(fitting, x, numbers, tally.censored > 0, tally.count)
+    found = uncertainty.uncertainty(fitting, x, numbers)
+    tally = _tally(posed, found)
     values = jax.device_get(fitting.inward(x))
     ready.keep({f.name: values[f.name] for f in fitting.free if not f.each and f.name in ready.scenario.keys})
     names, covariance, correlation = uncertainty.covariance(fitting, found)
@@ -229,21 +231,15 @@ class Tally:
     rss: float
 
 
-def _tally(posed: Posed, x: np.ndarray) -> Tally:
+def _tally(posed: Posed, found: Uncertainty) -> Tally:
     """What counted, and the sum of squared differences from the mean in declared units (of logarithms: lognormal)."""
     fitting, cases = posed.fitting, posed.numbers.cases
-    arguments = jax.device_get(jax.jit(fitting.arguments)(x, posed.numbers)[0])
-    scales = jax.device_get(jax.jit(fitting.scales)(x, posed.numbers))
     count = skipped = censored = 0
     rss = 0.0
     for o in fitting.observations:
         known, y = np.asarray(cases.known[o.name]), np.asarray(cases.observed[o.name])
         one = LIKELIHOODS[o.distribution]
-        every = arguments[o.name]
-        if o.estimated:
-            assert one.scale is not None
-            every = (*every[: one.scale], np.broadcast_to(scales[o.name], y.shape), *every[one.scale :])
-        own, below, above = Term(o).split(every)
+        own, below, above = Term(o).split(complete(o, found.arguments[o.name], found.scales.get(o.name)))
         beyond = known & np.asarray(Term(o).beyond(y, below, above))
         seen = known & ~beyond
         centre = np.asarray(one.centre(*own))[seen]
@@ -272,7 +268,7 @@ def _starts(fitting: Fitting, carry: Any, nll: np.ndarray) -> tuple[FitStart, ..
 
 def _defaults(task: Task, posed: Posed) -> tuple[str, ...]:
     told = [] if "starts" in task.counts else ["starts 1"]
-    told += [] if "steps" in task.counts else [f"steps {STEPS}"]
+    told += [] if "steps" in task.counts else [f"steps {posed.steps:_}"]
     return (*told, *([] if task.method.name else ["using levenberg_marquardt"]))
 
 

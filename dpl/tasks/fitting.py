@@ -223,7 +223,7 @@ class Fitting:
         for o in self.observations:
             term = jax.vmap(Term.of(o))
             y, known = jnp.ravel(cases.observed[o.name]), jnp.ravel(cases.known[o.name])
-            arguments = _complete(o, found[o.name], scales.get(o.name))
+            arguments = complete(o, found[o.name], scales.get(o.name))
             density = term(y, *(jnp.ravel(a) for a in arguments))
             total = total - jnp.sum(jnp.where(known, density, 0.0))
         return total
@@ -385,7 +385,7 @@ class Term(NamedTuple):
         return jnp.stack(score), likelihood.information(self.likelihood, y, own, below, above)
 
 
-def _complete(o: Observation, arguments: tuple[Any, ...], scale: Any) -> tuple[Any, ...]:
+def complete(o: Observation, arguments: tuple[Any, ...], scale: Any) -> tuple[Any, ...]:
     """All arguments of the distribution and the limits, of the same shape."""
     if scale is None:
         return arguments
@@ -398,7 +398,7 @@ def _rows_of(
     o: Observation, found: tuple[Any, ...], slopes: list[Any], scale: Any, cases: Cases, wide: int, column: int | None
 ) -> tuple[Any, Any]:
     """The rows of one observation: of each of its data as many as its distribution has arguments."""
-    arguments = [jnp.ravel(a) for a in _complete(o, found, scale)]
+    arguments = [jnp.ravel(a) for a in complete(o, found, scale)]
     y, known = jnp.ravel(cases.observed[o.name]), jnp.ravel(cases.known[o.name])
     term = Term(o)
     score, told = jax.vmap(term.scored)(y, *arguments)  # [data, k], [data, k, k]
@@ -456,7 +456,7 @@ def most_likely_scale(o: Observation, y: Any, known: Any, found: tuple[Any, ...]
     by bisection of the derivative of the likelihood by its logarithm."""
     y, known = jnp.ravel(y), jnp.ravel(known)
     found = tuple(jnp.ravel(a) for a in found)
-    count = jnp.maximum(jnp.sum(known), 1)
+    count = jnp.maximum(jnp.sum(known), 1).astype(y.dtype)
     off = jnp.log(jnp.where(y > 0, y, 1.0)) - jnp.log(found[0]) if o.distribution == "lognormal" else y - found[0]
     square = jnp.sum(jnp.where(known, off**2, 0.0)) / count
     scale = jnp.sqrt(square) + 1e-150  # data that are met exactly: a likelihood without an end
@@ -464,7 +464,7 @@ def most_likely_scale(o: Observation, y: Any, known: Any, found: tuple[Any, ...]
         return scale
 
     def nll(way: Any) -> Any:
-        every = _complete(o, found, scale * jnp.exp(way))
+        every = complete(o, found, scale * jnp.exp(way))
         return -jnp.sum(jnp.where(known, jax.vmap(Term.of(o))(y, *every), 0.0))
 
     def halve(_: Any, ends: tuple[Any, Any]) -> tuple[Any, Any]:

@@ -44,8 +44,9 @@ RENEWALS = 3
 NEWTON = 30
 """Steps of the search for the damping"""
 TINY = 1e-300
-STEPS = 500
-"""Iterations of a lane at the most, where the text does not say"""
+STEPS, STEPS_OF_MANY = 2_000, 500
+"""Iterations at the most where the text does not say: of a single start, which may have a long valley to follow, and of
+each of several"""
 RANK = 1e-15
 """Singular values so small against the largest, after scaling, count as none in an undamped step"""
 
@@ -77,7 +78,7 @@ class Seen(NamedTuple):
         """With D of these rows alone."""
         triangle = self.s[:, None] * self.right
         scale = jnp.linalg.norm(triangle, axis=0) * self.scale
-        left, s, right = jnp.linalg.svd(triangle * (self.scale / jnp.where(scale > 0, scale, 1.0)))
+        left, s, right = jnp.linalg.svd(triangle * (self.scale / jnp.where(scale > 0, scale, 1.0))[None])
         return Seen(scale, s, right, left.T @ self.along)
 
 
@@ -155,7 +156,7 @@ class Scoring:
         )
         radius = jnp.where(fresh, jnp.where(first > 0, first, FACTOR), radius)
         lost = jnp.where(taken, 0, lane.lost + 1)
-        new = Carry(x, nll, seen, radius, lane.count + 1 - fresh, lost, lane.renewed, lane.state)
+        new = Carry(x, nll, seen, radius, jnp.where(fresh, 0, lane.count + 1), lost, lane.renewed, lane.state)
         new = self._ended(new, fresh, taken)
         running = (lane.state == RUNNING) & (lane.count < limit)
         loss = jnp.where(fresh, jnp.where(rows.fine, rows.nll, jnp.nan), lane.nll)
@@ -181,13 +182,13 @@ class Scoring:
         The bijection of a bounded number bends: where the likelihood presses against a bound its curvature there adds
         a row, so that steps are those of Newton and the bound is neared in equal steps. It vanishes at an optimum.
         """
-        A, z = jnp.where(rows.fine & ~held, rows.A, 0.0), jnp.where(rows.fine, rows.z, 0.0)
+        A, z = jnp.where(rows.fine & ~held[None], rows.A, 0.0), jnp.where(rows.fine, rows.z, 0.0)
         bend = jnp.maximum((A.T @ z) * self.fitting.bend(x), 0.0)
         p = A.shape[1]
         below = jnp.concatenate([jnp.diag(jnp.sqrt(bend)), jnp.zeros((p, 1))], axis=1)
         joined = jnp.concatenate([jnp.concatenate([A, z[:, None]], axis=1), below, jnp.zeros((1, p + 1))])
         scale = jnp.maximum(scale, jnp.linalg.norm(joined[:, :p], axis=0))
-        triangle = jnp.linalg.qr(joined / jnp.append(jnp.where(scale > 0, scale, 1.0), 1.0), mode="r")
+        triangle = jnp.linalg.qr(joined / jnp.append(jnp.where(scale > 0, scale, 1.0), 1.0)[None], mode="r")
         left, s, right = jnp.linalg.svd(triangle[:p, :p], full_matrices=False)
         return Seen(scale, s, right, left.T @ triangle[:p, p])
 
@@ -202,7 +203,9 @@ class Scoring:
         again = tight & ~close & (lane.renewed < RENEWALS)
         ended = jnp.where(done | worn | (tight & close), SETTLED, jnp.where(tight & ~again, STUCK, RUNNING))
         renewed = seen.renewed()
-        first = FACTOR * 0.1 ** (lane.renewed + 1.0) * _length(renewed.scale, self.fitting.extent(lane.theta))
+        first = (
+            FACTOR * 0.1 ** (1.0 + lane.renewed.astype(float)) * _length(renewed.scale, self.fitting.extent(lane.theta))
+        )
         anew = lane._replace(seen=renewed, radius=first, renewed=lane.renewed + 1, lost=jnp.zeros_like(lane.lost))
         lane = jax.tree.map(lambda a, b: jnp.where(again, a, b), anew, lane)
         return lane._replace(state=jnp.where(fresh & ~taken, FAILED, ended).astype(lane.state.dtype))

@@ -34,6 +34,7 @@ NORMAL = 1.959963984540054
 
 
 class _Seen(NamedTuple):
+    arguments: Any
     A: Any
     z: Any
     slope: Any
@@ -49,7 +50,9 @@ def _looker(fitting: Fitting) -> Any:
         rows = fitting.rows(x, numbers, joint=True)
         scales = fitting.scales(x, numbers)
         logs = fitting.log_likelihood(x, numbers)
-        return _Seen(rows.A, rows.z, fitting.slope(x), fitting.bend(x), scales, rows.nll, logs)
+        return _Seen(
+            fitting.arguments(x, numbers)[0], rows.A, rows.z, fitting.slope(x), fitting.bend(x), scales, rows.nll, logs
+        )
 
     return compiling.jit(look, fitting.scenario.pieces, ("uncertainty", fitting))
 
@@ -74,6 +77,8 @@ class Uncertainty:
     """How many standard errors the ends of a 95 % interval are away"""
     nll: float
     log_likelihood: float
+    arguments: Mapping[str, Any]
+    """What each observation says at its data, as `Fitting.arguments` returns it"""
     squares: bool
     """Whether it is that of least squares"""
 
@@ -84,18 +89,13 @@ class Uncertainty:
             return np.sqrt(np.diag(self.covariance))
 
 
-def uncertainty(fitting: Fitting, x: Any, numbers: Numbers, censored: bool, count: int) -> Uncertainty:
-    """Fisher's information at x [p], turned into covariances.
-
-    Args:
-        censored: whether any cell is beyond a limit of detection.
-        count: cells that count.
-    """
+def uncertainty(fitting: Fitting, x: Any, numbers: Numbers) -> Uncertainty:
+    """Fisher's information at x [p], turned into covariances."""
     seen: _Seen = jax.device_get(_looker(fitting)(np.asarray(x), numbers))
     p = fitting.size
     at_bound = _at_bound(fitting, np.asarray(x), seen)
     covariance, factor, null = _inverted(seen.A, at_bound)
-    squares = _least_squares(fitting, censored)
+    squares, count = _least_squares(fitting), sum(int(np.sum(known)) for known in numbers.cases.known.values())
     freedom = count - p + int(at_bound.sum())
     inflation = count / freedom if squares and freedom > 0 else math.nan if squares else 1.0
     names = (*fitting.names, *(f"σ({o.name})" for o in fitting.estimated))
@@ -114,15 +114,17 @@ def uncertainty(fitting: Fitting, x: Any, numbers: Numbers, censored: bool, coun
         student_quantile(freedom) if squares and freedom > 0 else NORMAL,
         float(seen.nll),
         float(seen.log_likelihood),
+        seen.arguments,
         squares,
     )
 
 
-def _least_squares(fitting: Fitting, censored: bool) -> bool:
+def _least_squares(fitting: Fitting) -> bool:
     """One unknown scale of all data, normal or lognormal, and nothing else: its square is RSS/(n - p)."""
-    only = len(fitting.observations) == 1 and len(fitting.estimated) == 1
-    plain = only and fitting.estimated[0].distribution in ("normal", "lognormal")
-    return plain and not censored and not fitting.with_prior
+    if len(fitting.observations) != 1 or len(fitting.estimated) != 1 or fitting.with_prior:
+        return False
+    (o,) = fitting.estimated
+    return o.distribution in ("normal", "lognormal") and not (o.below or o.above)
 
 
 def _at_bound(fitting: Fitting, x: np.ndarray, seen: _Seen) -> np.ndarray:
