@@ -113,3 +113,30 @@ def test_the_rise_tends_to_that_of_chi_squared():
     assert refits.rise(None) == pytest.approx(3.841459 / 2, abs=1e-3)
     assert refits.rise(10_000, 10_002) == pytest.approx(1.9207, abs=1e-3)
     assert refits.rise(2, 5) > 3
+
+
+# ---------------------------------------------------------------- windows
+
+TIMES = np.arange(0.0, 20.0, 0.25)
+
+
+def swing():
+    """x'' = -ω² x from x = 1 at rest; x is observed over six periods of ω = 2 /s."""
+    truth = np.cos(2.0 * TIMES) + 0.05 * np.random.default_rng(3).standard_normal(TIMES.size)
+    data = spec.Data("seen", (spec.Column("t", tuple(TIMES), spec.Unit("s"), "time"), spec.Column("x", tuple(truth))))
+    return spec.Scenario(
+        name="Swing", doc="", params=(spec.Param("w", 1.3),), givens=(), starts=(), networks=(), observed=(),
+        measures=(), fixed=lambda v: (v["w"],), results=lambda reduced, c: {}, observe=lambda t, x, z, held, c: {},
+        run=spec.Run(0.0, 20.0, spec.Method("tsit5", {"rtol": 1e-6})),
+        states=(spec.Observed("x", kind="state"), spec.Observed("v", kind="state")),
+        start=lambda c: ((1.0, 0.0), (), ()), rhs=lambda t, x, z, held, c: ((x[1], -c[0] ** 2 * x[0]), ()),
+        sensors=lambda t, x, z, held, c, row: ((x[0], 0.05),),
+        observations=(spec.Observation("seen.x", "normal", "seen", "x", timed=True),),
+    ), (data,)  # fmt: skip
+
+
+def test_windows_find_what_a_single_run_does_not():
+    scenario, data = swing()
+    alone, cut = (fitted(scenario, data, vary=("w",), span=span).estimates["w"].value for span in (None, 2.0))
+    assert abs(alone - 2.0) > 0.1
+    assert cut == pytest.approx(2.0, abs=0.005)

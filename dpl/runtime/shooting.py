@@ -51,7 +51,7 @@ class Windows(program.Scenario):
         """The states at the beginning of every window but the first, as params to be varied."""
         units = {o.name: o.unit for o in self.of.spec.states}
         return tuple(
-            Param(_begin(name), (self.scales[name],) * (windows - 1), units[name], shape=(windows - 1,))
+            Param(begin(name), (self.scales[name],) * (windows - 1), units[name], shape=(windows - 1,))
             for name in self.states
         )
 
@@ -59,8 +59,8 @@ class Windows(program.Scenario):
         self, values: Values, times: Mapping[str, Any], rows: Mapping[str, Any], mode: Mode = "forward"
     ) -> tuple[dict[str, tuple[Array, ...]], Array]:
         """As of any scenario, each with a leading axis of windows; the gaps have one of windows - 1."""
-        own = {_begin(name): values[_begin(name)] for name in self.states}
-        windows = jnp.shape(own[_begin(self.states[0])])[0] + 1
+        own = {begin(name): values[begin(name)] for name in self.states}
+        windows = jnp.shape(own[begin(self.states[0])])[0] + 1
         begins = self.length * jnp.arange(windows)
         each = {name: jnp.concatenate([jnp.reshape(v[0], (1,)), v]) for name, v in own.items()}
         each |= {BEGINS: begins, FIRST: jnp.arange(windows) == 0}
@@ -73,12 +73,13 @@ class Windows(program.Scenario):
         told, status = jax.vmap(one)(each, {**times, NAME: over}, dict(rows))
         for name in self.states:
             (end,) = told[_gap(name)]
-            gap = (end[:-1, 0] - own[_begin(name)]) / self.scales[name]
+            gap = (end[:-1, 0] - own[begin(name)]) / self.scales[name]
             told[_gap(name)] = gap, jnp.broadcast_to(values[LOOSE], gap.shape)
         return told, jnp.max(status)
 
 
-def _begin(state: str) -> str:
+def begin(state: str) -> str:
+    """By what name the state at the beginning of windows goes."""
     return f"windows {state}"
 
 
@@ -107,9 +108,9 @@ def _windowed(s: spec.Scenario, length: float) -> spec.Scenario:
     states = tuple(o.name for o in s.states)
 
     def fixed(v: Values) -> tuple[Any, ...]:
-        return s.fixed(v), v[BEGINS] + run.start, v[FIRST], tuple(v[_begin(name)] for name in states)
+        return s.fixed(v), v[BEGINS] + run.start, v[FIRST], tuple(v[begin(name)] for name in states)
 
-    def begin(c: Any) -> Any:
+    def beginning(c: Any) -> Any:
         x, z, held = start(c[0])
         return tuple(jnp.where(c[2], a, b) for a, b in zip(x, c[3], strict=True)), z, held
 
@@ -128,7 +129,7 @@ def _windowed(s: spec.Scenario, length: float) -> spec.Scenario:
         s,
         name=f"{s.name} in windows",
         fixed=fixed,
-        start=begin,
+        start=beginning,
         rhs=lambda t, x, z, held, c: rhs(t + c[1], x, z, held, c[0]),
         jacobian=jacobian,
         sensors=seen,
@@ -142,6 +143,14 @@ def _windowed(s: spec.Scenario, length: float) -> spec.Scenario:
     )
 
 
+def count(scenario: program.Scenario, cases: Cases, length: float) -> int:
+    """How many windows [of `length`, s] reach the last of the data."""
+    run = scenario.spec.run
+    assert run is not None
+    last = max(float(np.max(t)) for t in cases.times.values()) - run.start
+    return max(1, math.ceil(last / length * (1 - 1e-9)))
+
+
 def cut(scenario: Windows, cases: Cases) -> Cases:
     """The data by runs and windows: times from the beginning of the window; every gap is 0, and known.
 
@@ -149,8 +158,7 @@ def cut(scenario: Windows, cases: Cases) -> Cases:
     """
     run = scenario.of.spec.run
     assert run is not None
-    last = max(float(np.max(t)) for t in cases.times.values()) - run.start
-    windows = max(1, math.ceil(last / scenario.length * (1 - 1e-9)))
+    windows = count(scenario.of, cases, scenario.length)
     of = {
         data: np.clip(((times - run.start) / scenario.length + 1e-9).astype(int), 0, windows - 1)
         for data, times in cases.times.items()

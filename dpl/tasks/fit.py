@@ -24,6 +24,7 @@ from dpl.tasks.fitting import Fitting, Numbers, Term, complete
 from dpl.tasks.keeper import State
 from dpl.tasks.result import Quantity, Seconds, declared, number
 from dpl.tasks.scoring import FAILED, RUNNING, STEPS, STEPS_OF_MANY, STUCK, Constants, Scoring
+from dpl.tasks.shooting import shot
 from dpl.tasks.simulate import pictured
 from dpl.tasks.surroundings import Around
 from dpl.tasks.uncertainty import Uncertainty
@@ -108,6 +109,8 @@ def _begun(ready: Setup, task: Task, posed: Posed) -> tuple[Loop, np.ndarray]:
     fitting, which = posed.fitting, np.arange(posed.starts)
     current = _current(fitting, ready.base)
     began = spread.starts(ready, fitting, current, task.start, which)
+    if task.span is not None:
+        began = shot(fitting, posed.numbers, began, task.span)
     constants = Constants(posed.numbers, np.zeros(began.shape, bool), np.asarray(posed.steps))
     seconds = Seconds(0.0, 0.0)
     for again in range(REDRAWS + 1):

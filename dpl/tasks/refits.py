@@ -20,6 +20,7 @@ from dpl.tasks import scoring
 from dpl.tasks.curves import complete
 from dpl.tasks.fitted import Profile
 from dpl.tasks.fitting import Fitting, Numbers
+from dpl.tasks.uncertainty import student_quantile
 from dpl.tasks.vary import Freedom
 
 Array = np.ndarray
@@ -210,17 +211,7 @@ def rise(dof: int | None, count: int = 0) -> float:
     Args:
         dof: degrees of freedom that are left for the scale: count - p; None where no scale is estimated.
     """
-    return RISE if dof is None or dof < 1 else 0.5 * count * math.log1p(student_quantile(0.975, dof) ** 2 / dof)
-
-
-def student_quantile(p: float, dof: float) -> float:
-    """The quantile of Student's t for p above one half."""
-    low, high = 0.0, 1e3
-    for _ in range(80):
-        middle = 0.5 * (low + high)
-        beyond = 0.5 * float(jax.scipy.special.betainc(dof / 2, 0.5, dof / (dof + middle * middle)))
-        low, high = (middle, high) if 1 - beyond < p else (low, middle)
-    return 0.5 * (low + high)
+    return RISE if dof is None or dof < 1 else 0.5 * count * math.log1p(student_quantile(dof) ** 2 / dof)
 
 
 # ---------------------------------------------------------------- bootstrap
