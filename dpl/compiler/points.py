@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from dpl.language.model import TableUse
 
@@ -18,8 +19,8 @@ def slopes(knots: Sequence[float], values: Sequence[float]) -> list[float]:
 
     Fritsch and Butland (1984), SIAM J. Sci. Stat. Comput. 5(2), 300.
     """
-    widths = [b - a for a, b in zip(knots, knots[1:], strict=False)]
-    rises = [(b - a) / h for a, b, h in zip(values, values[1:], widths, strict=False)]
+    widths = [b - a for a, b in pairwise(knots)]
+    rises = [(b - a) / h for (a, b), h in zip(pairwise(values), widths, strict=True)]
     if len(rises) < 2:
         return rises * 2
     inner = map(_inner, widths, widths[1:], rises, rises[1:])
