@@ -110,6 +110,8 @@ model Arrays {
   output turned[3] = transpose(A) @ v
   output chosen[3] = if v > 0 then sqrt(v) else -v
   output squares[3] = squared(v)/s + 1/v
+  output swept[2] = conv(v, gain[1..2])
+  output spread[2, 2] = conv(A + s, [[1, v[0]], [s, -1]])
   output picked = choose(v*s, gain, temperature = 0.3)
 EACH
 }

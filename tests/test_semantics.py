@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scipy import special
+from scipy import signal, special
 
 from dpl import language
 from dpl.compiler.driver import compile_model
@@ -134,7 +134,7 @@ POINTS = {
     "atan2": (0.7, -1.2), "interpolate": (0.3, [0, 1, 2], [1, 5, 4]), "dot": ([1, 2, 3], [4, -5, 6]),
     "sum": ([1, 2.5, -3],), "mean": ([1, 2.5, -3],), "product": ([1, 2.5, -3],), "norm": ([3, -4],),
     "transpose": ([[1, 2], [3, 4]],), "min": (0.4, 1.3, 0.9), "max": (0.4, 1.3, 0.9), "hypot": (0.6, -1.1),
-    "surrogate": (0.3, 0.5),
+    "surrogate": (0.3, 0.5), "conv": ([[1, 2, 0.5], [3, -1, 2]], [[1, -2], [0.5, 3]]),
 }  # fmt: skip
 
 
@@ -147,6 +147,7 @@ def numpy_function(name):
         "softplus": lambda x: np.logaddexp(0, x), "relu": lambda x: max(x, 0.0), "erf": special.erf,
         "gamma": special.gamma, "lgamma": special.gammaln, "step": lambda x: float(x > 0),
         "huber": lambda e, s: special.huber(s, e), "surrogate": lambda exact, smooth: exact,
+        "conv": lambda image, kernel: signal.correlate2d(image, kernel, "valid"),
     }  # fmt: skip
     return ours.get(name) or getattr(np, name)
 

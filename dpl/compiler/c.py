@@ -264,6 +264,8 @@ class CPrinter(Printer):
             case "einsum":
                 inner, _, outer = rest.partition("->")
                 return self.contracted(target, list(zip(expr.args, inner.split(","), strict=True)), outer, "sum")
+            case "conv":
+                return self.convolved(target, expr, int(rest or len(shape)))
             case _ if rest.startswith("along "):
                 letters = INDICES[: len(self.shapes.of(expr.args[0]))]
                 gone = {int(axis) for axis in rest.removeprefix("along ").split(", ")}
@@ -306,6 +308,20 @@ class CPrinter(Printer):
         total = f"total/{math.prod(inner.values())}" if kind == "mean" else "total"
         lines = [f"double total = {first};", *nested(inner, [change.format("*".join(texts))])]
         return nested({index[c]: sizes[c] for c in outer}, [*lines, f"{target(*(index[c] for c in outer))} = {total};"])
+
+    def convolved(self, target: Target, expr: Expr, rank: int) -> list[str]:
+        """For each place at which a kernel fits into an image, in the last axes, the sum of products of the two."""
+        shape = self.shapes.of(expr)
+        index, inner = INDICES[: len(shape)], INDICES[len(shape) : len(shape) + rank]
+        factors: list[str] = []
+        for operand, last in zip(expr.args, ([*map(added, index[-rank:], inner)], inner), strict=True):
+            own = self.shapes.of(operand)
+            before = index[len(index) - len(own) : len(index) - rank]
+            where = ["0" if size == 1 else i for size, i in zip(own, before, strict=False)]
+            factors.append(at(self.held(operand), own, [*where, *last]))
+        sizes = dict(zip(inner, self.shapes.of(expr.args[1])[-rank:], strict=True))
+        lines = ["double total = 0.0;", *nested(sizes, [f"total += {'*'.join(factors)};"])]
+        return nested(dict(zip(index, shape, strict=True)), [*lines, f"{target(*index)} = total;"])
 
     def product(self, expr: Expr) -> str:
         """The name of the array that holds a matrix product."""
@@ -385,7 +401,7 @@ class CPrinter(Printer):
         return [*lines, *(f"const double {self.names[s]} = {b}[{i}];" for i, s in enumerate(unknowns))]
 
 
-_PLACED = ("joined", "stacked", "written", "einsum")
+_PLACED = ("conv", "joined", "stacked", "written", "einsum")
 _CONTRACTIONS = {
     "sum": ("0.0", "total += {};"),
     "mean": ("0.0", "total += {};"),
