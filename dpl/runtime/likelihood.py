@@ -310,7 +310,8 @@ def _nb_information(mean: Any, size: Any) -> Array:
     most = jnp.maximum(mean + 12 * spread, NODES)
     first = np.arange(NODES, dtype=float)
     counts = jnp.where(most <= NODES, first, (most / NODES) ** (first / (NODES - 1)) * first)
-    apart = jnp.gradient(counts)
+    gaps = jnp.diff(counts)
+    apart = 0.5 * (jnp.append(gaps[0], gaps) + jnp.append(gaps, gaps[-1]))
     chance = jnp.exp(FAMILIES["negative_binomial"].log_density(counts, mean, size)) * apart
     later = jnp.sum(chance * special.polygamma(1, counts + size)) / jnp.maximum(jnp.sum(chance), TINY)
     shape = special.polygamma(1, size) - later - 1 / size + 1 / (mean + size)
