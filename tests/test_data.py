@@ -387,3 +387,24 @@ def test_a_record_along_the_run_has_its_time_and_run(check):
     assert (use.time, use.group) == ("time", "run")
     assert observations(model, "Real")["seen"][2]
     assert observations(model, "Map")["rows.seen"][2]
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "runs", "timed"),
+    [
+        ("x, y", "1, 2; 1, 3; 2, _", 3, False),
+        ("t as time, y", "0, 2; 1, 3; 2, _", 1, True),
+        ("g as group, x, y", '"A", 1, 2; "A", 1, 3; "B", 2, 5', 2, False),
+        ("g as group, t as time, y", '"A", 0, 2; "A", 1, 3; "B", 1, 5', 2, True),
+    ],
+)
+def test_time_and_group_say_what_a_run_is(check, columns, rows, runs, timed):
+    model = check(f"data d({columns}) {{ {rows} }}\nscenario S {{ param k = 1; observe d.y ~ normal(k) }}")
+    assert model.data["d"].runs == runs
+    assert observations(model)["d.y"][2] == timed
+    assert (model.systems["S"].run is not None) == timed
+
+
+def test_a_row_that_says_nothing_of_what_is_given_is_no_error(check):
+    model = check("data d(x, y) { 1, 2; _, 3 }\nscenario S { given r from d; observe r.y ~ normal(r.x) }")
+    assert not model.warnings
