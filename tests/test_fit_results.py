@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dpl
+from dpl.cli.codes import DONE
+from dpl.cli.main import main
 from dpl.language import syntax
 from dpl.language.parser import parse
 from dpl.language.source import Source
@@ -284,6 +286,30 @@ def test_an_array_is_a_list():
 
 
 # ---------------------------------------------------------------- what is left in the folder
+
+
+LINE = """
+data points(x, y) { 0, 1; 1, 3; 2, 5.5; 3, _; 4, 8 }
+scenario Line { given row from points; param a = 1 in 0..10; param b = 0; observe points.y ~ normal(a*row.x + b) }
+fit line { on Line; vary a, b }
+"""
+
+
+def test_a_fit_is_told_written_and_put_back(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    file = tmp_path / "line.dpl"
+    file.write_text(LINE)
+    assert main(["run", str(file), "--out", str(tmp_path / "run"), "--json"]) == DONE
+    (found,) = json.loads(capsys.readouterr().out)["tasks"]
+    x, y = np.array([0.0, 1, 2, 4]), np.array([1.0, 3, 5.5, 8])
+    (a, b), covariance = np.polyfit(x, y, 1, cov=True)
+    for name, value_, se in (("a", a, covariance[0, 0] ** 0.5), ("b", b, covariance[1, 1] ** 0.5)):
+        assert found["estimates"][name]["value"] == pytest.approx(value_)
+        assert found["estimates"][name]["se"] == pytest.approx(se)
+    assert found["count"] == 4 and found["skipped"] == 1
+    put_back = declarations((tmp_path / "run" / "line.dpl").read_text())
+    assert {name: value(one.value) for name, one in put_back.items()} == {
+        name: found["estimates"][name]["value"] for name in ("a", "b")
+    }
 
 
 def test_what_was_recorded_is_read_as_its_own_first_line_says():
