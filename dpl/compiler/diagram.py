@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dpl.language.depend import reads
-from dpl.language.model import Automaton, CheckedModel, Event, NetworkUse, Scope, System, Variable
+from dpl.language.model import Automaton, CheckedModel, DataUse, Event, NetworkUse, Scope, System, Variable
 
 LONGEST_LABEL = 32
 
 
 @dataclass(frozen=True)
 class Box:
-    """A part with what is in it, a network, the scenario itself, a mode, or the end of the run."""
+    """A part with what is in it, a network, data, the scenario itself, a mode, or the end of the run."""
 
     id: str
     label: str
-    kind: Literal["part", "network", "scenario", "mode", "begin", "stop"]
+    kind: Literal["part", "network", "data", "scenario", "mode", "begin", "stop"]
     inner: tuple[Box, ...] = ()
 
 
@@ -55,13 +55,14 @@ class _Drawn:
         self.automata = {id(a.scope): a for a in system.automata}
 
     def diagram(self) -> Diagram:
-        arrows = tuple(dict.fromkeys([*self.wiring(), *self.transitions()]))
+        arrows = tuple(dict.fromkeys([*self.wiring(), *self.observed(), *self.transitions()]))
         ends = {end for arrow in arrows for end in (arrow.source, arrow.target)}
         boxes: list[Box] = []
         root = self.system.root
         if "outside" in ends or id(root) in self.automata:
             boxes.append(Box("outside", self.system.name, "scenario", self.modes(root)))
         boxes += [Box(self.net(n), n.path, "network") for n in self.system.networks if self.net(n) in ends]
+        boxes += [Box(self.of_data(d), d.name, "data") for d in self.system.data if self.of_data(d) in ends]
         boxes += [self.box(p) for p in self.system.parts if "." not in p.path]
         return Diagram(self.system.name, tuple(boxes), arrows)
 
@@ -83,7 +84,9 @@ class _Drawn:
             if variable.kind == "input" and variable.value is not None:
                 for read in reads(variable.value):
                     target = self.id(variable.scope)
-                    if isinstance(read.what, Variable):
+                    if isinstance(read.what, Variable) and read.what.data in self.system.data:
+                        source, text = self.of_data(read.what.data), read.what.declaration.name
+                    elif isinstance(read.what, Variable):
                         source, text = self.id(read.what.scope), read.what.declaration.name
                     elif isinstance(read.what, NetworkUse):
                         source, text = self.net(read.what), read.what.item.name
@@ -91,6 +94,20 @@ class _Drawn:
                         continue
                     if source != target:
                         yield Arrow(source, target, text + "'" * read.order)
+
+    def of_data(self, use: DataUse) -> str:
+        return f"data{self.system.data.index(use) + 1}"
+
+    def observed(self) -> Iterator[Arrow]:
+        """From what is compared with data to the data."""
+        for observation in self.system.observations:
+            found = (read.what for value in observation.arguments for read in reads(value))
+            for what in found:
+                if not isinstance(what, Variable) or what.kind not in ("state", "let", "input", "output"):
+                    continue
+                if observation.data in self.system.data and observation.column is not None:
+                    text = f"observe {observation.column.declaration.name}"
+                    yield Arrow(self.id(what.scope), self.of_data(observation.data), text)
 
     # ------------------------------------------------------------ modes
 
@@ -140,6 +157,7 @@ def _named(event: Event) -> str:
 _SHAPES = {
     "part": ("[", "]"),
     "network": ("{{", "}}"),
+    "data": ("[(", ")]"),
     "scenario": ("([", "])"),
     "mode": ("(", ")"),
     "begin": ("((", "))"),
