@@ -94,6 +94,9 @@ def test_every_function_of_numbers_is_the_runtimes_also_where_it_has_no_value():
 
 ARRAYS = """
 fn squared(z) = z²
+table lines(x) -> y { -1: 1, 0: 3, 1.5: -2 }
+table bend(x) -> y { -1: 1, 0: 3, 0.5: 3.5, 1: 0, 1.5: -2 } using cubic
+table stairs(x) -> y { -1: 1, 0: 3, 1.5: -2 } using previous
 model Arrays {
   param gain[3] = [1, 2, 3]
   const A[3, 3] = [[1, 2, 0], [0, 1, 0.5], [0.1, 0, 2]]
@@ -110,6 +113,7 @@ model Arrays {
   output turned[3] = transpose(A) @ v
   output chosen[3] = if v > 0 then sqrt(v) else -v
   output squares[3] = squared(v)/s + 1/v
+  output read = lines(s) + bend(s) + stairs(s)
   output swept[2] = conv(v, gain[1..2])
   output spread[2, 2] = conv(A + s, [[1, v[0]], [s, -1]])
   output picked = choose(v*s, gain, temperature = 0.3)

@@ -115,7 +115,8 @@ def test_observed_once_arguments_are_among_the_results_of_a_run():
 
 
 def test_and_in_a_scenario_without_a_run():
-    text = "data d(x, y) { 1, 2; 2, 3 }\nscenario S { given r from d; param a = 4; let z = a*r.x; observe r.y ~ normal(z) }"
+    text = """data d(x, y) { 1, 2; 2, 3 }
+    scenario S { given r from d; param a = 4; let z = a*r.x; observe r.y ~ normal(z) }"""
     assert [float(a) for a in expected(text)["d.y"]] == [4]
 
 
@@ -234,7 +235,7 @@ def test_data_stand_in_the_module_as_they_were_read():
 def test_many_cells_are_packed_to_the_last_digit():
     values = np.random.default_rng(1).normal(size=400) * 10.0 ** np.linspace(-90, 90, 400)
     rows = "; ".join(f"{i}, {v!r}" for i, v in enumerate(values.tolist()))
-    text = f"data d(t as time, y) {{ {rows} }}\nscenario S {{ state x = 1; x' = -x; observe d.y ~ normal(x); run for 399 }}"
+    text = f"data d(t as time, y) {{ {rows} }}\nscenario S {{ state x = 1; x' = -x; observe d.y ~ normal(x) }}"
     written = source(text)
     assert "packed.numbers(" in written and max(map(len, written.splitlines())) < 130
     (data,) = loaded(text).module.data
@@ -264,8 +265,9 @@ def test_tables_data_and_observations_are_shown_as_they_are_written():
     scenario T { state x = 1; x' = pelts.hare; observe pelts.lynx ~ normal(x) }
     """
     )
-    model, ir, tex = (shown(text, stage) for stage in ("model", "ir", "latex"))
+    model, ir, tex, graph = (shown(text, stage) for stage in ("model", "ir", "latex", "graph"))
     assert "table grow(x) -> y { 4 points, 0 to 4; cubic }" in model
     assert "observe pelts.lynx ~ normal(x)  # along the run, of unknown scale; test.dpl" in model
     assert "grow'(" in ir and "pelts.hare(time)" in ir
     assert r"\operatorname{grow}{\left(t + 2 \cdot x \right)}" in tex
+    assert 'outside -->|"observe lynx"| data1' in graph

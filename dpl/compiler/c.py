@@ -319,9 +319,10 @@ class CPrinter(Printer):
             before = index[len(index) - len(own) : len(index) - rank]
             where = ["0" if size == 1 else i for size, i in zip(own, before, strict=False)]
             factors.append(at(self.held(operand), own, [*where, *last]))
-        sizes = dict(zip(inner, self.shapes.of(expr.args[1])[-rank:], strict=True))
+        sizes: dict[str, int] = dict(zip(inner, self.shapes.of(expr.args[1])[-rank:], strict=True))
         lines = ["double total = 0.0;", *nested(sizes, [f"total += {'*'.join(factors)};"])]
-        return nested(dict(zip(index, shape, strict=True)), [*lines, f"{target(*index)} = total;"])
+        places: dict[str, int] = dict(zip(index, shape, strict=True))
+        return nested(places, [*lines, f"{target(*index)} = total;"])
 
     def product(self, expr: Expr) -> str:
         """The name of the array that holds a matrix product."""

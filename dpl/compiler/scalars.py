@@ -168,12 +168,12 @@ def pick(scores: Any, values: Any) -> float:
 
 def previous(x: Any, knots: Any, values: Any) -> Any:
     """The value of the knot at or before x."""
-    return values[np.maximum(np.searchsorted(knots, x, side="right") - 1, 0)]
+    return values[np.maximum(knots.searchsorted(x, side="right") - 1, 0)]
 
 
 def cubic(x: Any, knots: Any, values: Any, slopes: Any) -> Any:
     """The cubic through two knots with their slopes; beyond the knots their value."""
-    i = np.minimum(np.maximum(np.searchsorted(knots, x, side="right") - 1, 0), len(knots) - 2)
+    i = np.minimum(np.maximum(knots.searchsorted(x, side="right") - 1, 0), len(knots) - 2)
     h, rise = knots[i + 1] - knots[i], values[i + 1] - values[i]
     s = (np.clip(x, knots[0], knots[-1]) - knots[i]) / h
     return values[i] + s * s * (3 - 2 * s) * rise + h * s * (1 - s) * ((1 - s) * slopes[i] - s * slopes[i + 1])

@@ -221,7 +221,7 @@ def _end_slope(h: Array, k: Array, d: Array, e: Array) -> Array:
 def lookup_slope(table: tuple[Any, Any], x: Any, using: str, order: int = 1) -> Array:
     """The derivative of `lookup` to x, of some order: at a knot that of the piece after it."""
 
-    def value(x: Array) -> Array:
+    def value(x: Array, /) -> Array:
         return lookup(table, x, using)
 
     for _ in range(order):
