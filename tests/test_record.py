@@ -144,9 +144,11 @@ def test_another_scenario_reads_the_rows() -> None:
     shots = spec.Task("record", "shots", "", "Line", counts={"samples": 8})
     all_rows = spec.Task("evaluate", "rows", "", "Map", needs=("shots",))
     found = program.from_module(spec.Module("test", "", (STATIC, map), (shots, all_rows), "0", data=(empty,)))
+    assert found.scenarios["Map"].waits
     for seed in (0, 1):
         first, second = run_tasks(found, seed=seed)
         assert isinstance(first, Recorded)
+        assert not found.scenarios["Map"].waits
         assert second.samples == 8  # type: ignore[union-attr]
         assert second.spreads[0].mean == pytest.approx(2 * first.columns["x"].value.mean())  # type: ignore[union-attr]
 

@@ -226,7 +226,7 @@ class Record:
 
     def _solver(self, result: AnyResult) -> str | None:
         scenario = self.program.scenarios.get(result.scenario)
-        if scenario is None or scenario.spec.run is None:
+        if scenario is None or scenario.spec.run is None or scenario.waits:
             return None
         return f"{scenario.method.name} ({scenario.explanation})"
 

@@ -62,7 +62,9 @@ def report(result: AnyResult, quiet: bool = False) -> list[Block]:
 def scenario(one: Scenario) -> list[Block]:
     """What was chosen for a scenario because the text does not say."""
     lines = list(one.spec.defaults)
-    if one.spec.run is not None:
+    if one.waits and one.spec.run is not None:
+        lines.append("its solver is chosen once its data are recorded")
+    elif one.spec.run is not None:
         lines.append(f"solver {one.method.name} ({one.explanation})")
         lines += [one.passes] if one.passes else []
     return [f"{one.spec.name}: {'; '.join(lines)}"] if lines else []

@@ -196,6 +196,11 @@ class Scenario:
         return self._said[1]
 
     @property
+    def waits(self) -> bool:
+        """Whether a `record` is still to make the data that say what differs from run to run."""
+        return self.said is None and (bool(self.spec.signals) or any(g.data for g in self.spec.givens))
+
+    @property
     def starts(self) -> dict[str, Any]:
         """Literal starts of states [declared units]."""
         return {name: _outward(s, np.asarray(s.value, float)) for name, s in self._starts.items()}
