@@ -61,7 +61,7 @@ class Windows(program.Scenario):
         """As of any scenario, each with a leading axis of windows; the gaps have one of windows - 1."""
         own = {begin(name): values[begin(name)] for name in self.states}
         windows = jnp.shape(own[begin(self.states[0])])[0] + 1
-        begins = self.length * jnp.arange(windows)
+        begins = self.length * jnp.arange(float(windows))
         each = {name: jnp.concatenate([jnp.reshape(v[0], (1,)), v]) for name, v in own.items()}
         each |= {BEGINS: begins, FIRST: jnp.arange(windows) == 0}
         shared = {name: value for name, value in values.items() if name not in each}
