@@ -109,7 +109,7 @@ def test_an_accident_of_the_start_alone_is_tried_out():
 
 
 def test_directions_are_the_axes_of_the_covariance():
-    factor = np.diag([1.0, 10.0]) @ np.array([[0.6, 0.8], [0.8, -0.6]])
+    factor = np.diag([0.5, 10.0]) @ np.array([[0.6, 0.8], [0.8, -0.6]])
     (direction,) = determined.directions(("a", "b"), factor)
     assert direction.sd == pytest.approx(10.0)
     assert dict(direction.parts) == pytest.approx({"a": 0.8, "b": -0.6})
