@@ -14,14 +14,15 @@ from dpl.runtime import observing
 from dpl.runtime.likelihood import LIKELIHOODS
 from dpl.runtime.observing import Cases
 from dpl.runtime.program import Program
-from dpl.runtime.spec import Network, Param, Task
-from dpl.tasks import engine, spread, uncertainty, vary
+from dpl.runtime.spec import Method, Network, Param, Task
+from dpl.tasks import descent, engine, methods, spread, uncertainty, vary
 from dpl.tasks.context import Context, Setup, setup
 from dpl.tasks.engine import Loop, NotFinite
 from dpl.tasks.failure import explain_fit
 from dpl.tasks.fitted import FitStart, Fitted
 from dpl.tasks.fitting import Fitting, Numbers, Term, complete
 from dpl.tasks.keeper import State
+from dpl.tasks.methods import Chosen
 from dpl.tasks.result import Quantity, Seconds, declared, number
 from dpl.tasks.scoring import FAILED, RUNNING, STEPS, STEPS_OF_MANY, STUCK, Constants, Scoring
 from dpl.tasks.shooting import shot
@@ -31,6 +32,8 @@ from dpl.tasks.uncertainty import Uncertainty
 
 REDRAWS = 4
 """So often a start from which nothing can be computed is drawn again"""
+MANY = 600
+"""So many free numbers are too many for a dense matrix of rows that nobody asked for"""
 SAME = 0.01
 """Starts that end so near to the best nll have reached it"""
 
@@ -45,6 +48,21 @@ class Posed:
     labels: tuple[str, ...]
     starts: int
     steps: int
+    chosen: Chosen | None
+    """The method, if it is not Fisher scoring"""
+
+    @property
+    def method(self) -> str:
+        return "levenberg_marquardt" if self.chosen is None else self.chosen.name
+
+    def loop(self, began: np.ndarray) -> Loop:
+        """From the free numbers [starts, p]."""
+        limit = np.asarray(self.steps)
+        if self.chosen is None:
+            constants = Constants(self.numbers, np.zeros(began.shape, bool), limit)
+            return Loop(Scoring(self.fitting, self.starts), began, constants, self.steps + 1)
+        iteration = descent.Descent(self.fitting, self.chosen.method, self.starts)
+        return Loop(iteration, began, descent.Constants(self.numbers, self.chosen.numbers, limit), self.steps + 1)
 
 
 def fit(program: Program, task: Task, context: Context) -> Fitted:
@@ -61,17 +79,22 @@ def pose(ready: Setup, task: Task) -> Posed:
     """What is to be fitted to what."""
     if not any(o.data for o in ready.scenario.spec.observations):
         raise ValueError(f"fit {task.name}: {task.scenario} observes no data")
-    if task.method.name not in ("", "levenberg_marquardt"):
-        raise ValueError(f"fit {task.name}: it uses levenberg_marquardt, not {task.method.name}")
     cases, labels = observing.cases(ready.scenario)
     free = vary.freedoms(ready.scenario, task)
     fitting = Fitting(ready.scenario, free, len(labels), task.priors)
     numbers = Numbers(ready.base, cases._replace(known=counted(task, ready, cases)))
     if not sum(int(known.sum()) for known in numbers.cases.known.values()):
         raise ValueError(f"fit {task.name}: no cell of the data counts")
-    starts = task.counts.get("starts", 1)
-    steps = task.counts.get("steps", STEPS if starts == 1 else STEPS_OF_MANY)
-    return Posed(fitting, numbers, cases, labels, starts, steps)
+    starts, chosen = task.counts.get("starts", 1), _chosen(task.method, fitting.size)
+    steps = task.counts.get("steps", STEPS_OF_MANY if starts > 1 and chosen is None else STEPS)
+    return Posed(fitting, numbers, cases, labels, starts, steps, chosen)
+
+
+def _chosen(asked: Method, size: int) -> Chosen | None:
+    """The method that goes by the gradient alone, if the text asks for one or there are many numbers."""
+    if asked.name == "levenberg_marquardt" or (not asked.name and size <= MANY):
+        return None
+    return methods.choose(asked if asked.name else Method("lbfgs"), False, False, size)
 
 
 def counted(task: Task, ready: Setup, cases: Cases) -> dict[str, np.ndarray]:
@@ -111,10 +134,9 @@ def _begun(ready: Setup, task: Task, posed: Posed) -> tuple[Loop, np.ndarray]:
     began = spread.starts(ready, fitting, current, task.start, which)
     if task.span is not None:
         began = shot(fitting, posed.numbers, began, task.span)
-    constants = Constants(posed.numbers, np.zeros(began.shape, bool), np.asarray(posed.steps))
     seconds = Seconds(0.0, 0.0)
     for again in range(REDRAWS + 1):
-        loop = Loop(Scoring(fitting, posed.starts), began, constants, posed.steps + 1)
+        loop = posed.loop(began)
         loop.warm()
         seconds = Seconds((seconds.compile or 0.0) + (loop.seconds.compile or 0.0), seconds.run)
         loop.seconds = seconds
@@ -200,7 +222,7 @@ def _result(
         notes=_notes(ready, posed, found, carry, best, values),
         plot=task.plot,
         runs=pictured(ready, task, "before", initial) | pictured(ready, task, "after", first),
-        method="levenberg_marquardt",
+        method=posed.method,
         estimates=uncertainty.estimates(fitting, found, began[best], posed.labels),
         scales=uncertainty.scales(fitting, found),
         networks=vary.networks(fitting.free),
@@ -272,7 +294,7 @@ def _starts(fitting: Fitting, carry: Any, nll: np.ndarray) -> tuple[FitStart, ..
 def _defaults(task: Task, posed: Posed) -> tuple[str, ...]:
     told = [] if "starts" in task.counts else ["starts 1"]
     told += [] if "steps" in task.counts else [f"steps {posed.steps:_}"]
-    return (*told, *([] if task.method.name else ["using levenberg_marquardt"]))
+    return (*told, *([] if task.method.name else [f"using {posed.method}"]))
 
 
 def _notes(

@@ -54,6 +54,16 @@ class Rows(NamedTuple):
     fine: Any
 
 
+class Told(NamedTuple):
+    """All that is known at a point: the rows, `Fitting.arguments`, `Fitting.scales`, and the log likelihood without
+    priors."""
+
+    rows: Rows
+    arguments: dict[str, Any]
+    scales: dict[str, Any]
+    log_likelihood: Any
+
+
 @dataclass(frozen=True)
 class Fitting:
     """What is fitted, without its numbers. Equal ones share one compiled program.
@@ -158,13 +168,13 @@ class Fitting:
         """Those whose scale is estimated."""
         return tuple(o for o in self.observations if o.estimated)
 
-    def arguments(self, x: Any, numbers: Numbers) -> tuple[dict[str, tuple[Any, ...]], Any]:
+    def arguments(self, x: Any, numbers: Numbers, mode: Mode = "forward") -> tuple[dict[str, tuple[Any, ...]], Any]:
         """What each observation says at its data, shaped like these [runs, n] or [runs]; and the status [runs].
 
         The arguments of its distribution, without a scale that is estimated, then its limits of detection.
         """
         shared, own = self._parts(x)
-        one = lambda own, case: self._run(shared, own, case, numbers.base, "forward")  # noqa: E731
+        one = lambda own, case: self._run(shared, own, case, numbers.base, mode)  # noqa: E731
         return jax.vmap(one)(own, numbers.cases._replace(known={}))
 
     def _run(self, shared: Any, own: Any, case: Cases, base: Values, mode: Mode) -> tuple[dict[str, Any], Any]:
@@ -205,18 +215,14 @@ class Fitting:
             told[o.name] = most_likely_scale(o, y, known, found[o.name])
         return told
 
-    def nll(self, x: Any, numbers: Numbers) -> Any:
+    def nll(self, x: Any, numbers: Numbers, mode: Mode = "forward") -> Any:
         """The negative log likelihood of all that counts in declared units, with the priors; NaN where a run fails.
 
-        The estimated scales are at their most likely values.
+        The estimated scales are at their most likely values, so that they take no part in the derivative.
         """
-        found, _ = self.arguments(x, numbers)
-        return self._nll(found, self._scales(found, numbers.cases), numbers.cases) + self._prior(x)
-
-    def log_likelihood(self, x: Any, numbers: Numbers) -> Any:
-        """The same without priors, and not negative."""
-        found, _ = self.arguments(x, numbers)
-        return -self._nll(found, self._scales(found, numbers.cases), numbers.cases)
+        found, _ = self.arguments(x, numbers, mode)
+        scales = jax.lax.stop_gradient(self._scales(jax.lax.stop_gradient(found), numbers.cases))
+        return self._nll(found, scales, numbers.cases) + self._prior(x)
 
     def _nll(self, found: Mapping[str, Any], scales: Mapping[str, Any], cases: Cases) -> Any:
         total: Any = jnp.zeros(())
@@ -235,11 +241,15 @@ class Fitting:
             joint: the logarithms of the estimated scales are free as well: columns after the p others, in the order of
                 the observations, for their uncertainty.
         """
+        return self.told(x, numbers, joint).rows
+
+    def told(self, x: Any, numbers: Numbers, joint: bool = False) -> Told:
+        """All that is known at a point, by one pass through the model."""
         found, _, derived = self._derived(x, numbers)
         cases = numbers.cases
         scales = self._scales(found, cases)
-        nll = self._nll(found, scales, cases) + self._prior(x)
-        wide = len(self.estimated) if joint else 0
+        data = self._nll(found, scales, cases)
+        nll, wide = data + self._prior(x), len(self.estimated) if joint else 0
         parts = [self._prior_rows(x, wide)]
         for o in self.observations:
             slopes = [self._slopes(*by) for by in derived[o.name]]  # of each argument [data, p]
@@ -247,7 +257,7 @@ class Fitting:
             parts.append(_rows_of(o, found[o.name], slopes, scales.get(o.name), cases, wide, column))
         A, z = (jnp.concatenate(part) for part in zip(*parts, strict=True))
         fine = jnp.isfinite(nll) & jnp.all(jnp.isfinite(A)) & jnp.all(jnp.isfinite(z))
-        return Rows(nll, A, z, fine)
+        return Told(Rows(nll, A, z, fine), found, scales, -data)
 
     def _slopes(self, by_shared: Any, by_own: Any) -> Any:
         """The derivatives of one argument at all data by all free numbers [data, p]."""

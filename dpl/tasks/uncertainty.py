@@ -47,12 +47,10 @@ class _Seen(NamedTuple):
 @lru_cache(maxsize=16)
 def _looker(fitting: Fitting) -> Any:
     def look(x: Any, numbers: Numbers) -> _Seen:
-        rows = fitting.rows(x, numbers, joint=True)
-        scales = fitting.scales(x, numbers)
-        logs = fitting.log_likelihood(x, numbers)
-        return _Seen(
-            fitting.arguments(x, numbers)[0], rows.A, rows.z, fitting.slope(x), fitting.bend(x), scales, rows.nll, logs
-        )
+        told = fitting.told(x, numbers, joint=True)
+        rows = told.rows
+        logs = told.log_likelihood
+        return _Seen(told.arguments, rows.A, rows.z, fitting.slope(x), fitting.bend(x), told.scales, rows.nll, logs)
 
     return compiling.jit(look, fitting.scenario.pieces, ("uncertainty", fitting))
 
