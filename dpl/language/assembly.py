@@ -188,3 +188,16 @@ def not_settable(target: Variable, span: Span) -> Diagnostic:
         related=(Label(target.span, "declared here"),),
         help=way_out.get(target.kind, "declare it `input` to set it from outside"),
     )
+
+
+def never_wired(variable: Variable) -> Diagnostic:
+    name, part = variable.declaration.name, variable.scope
+    declared = Label(variable.span, "declared here")
+    wire = f"wire it where its part is made, `{name} = …`, or " if part.span else ""
+    return Diagnostic(
+        "never-wired",
+        f"nothing sets the input `{variable.path}`",
+        Label(part.span, "made here") if part.span else declared,
+        related=(declared,) if part.span else (),
+        help=f"{wire}give it a default: `input {name} = 0`",
+    )

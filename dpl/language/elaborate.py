@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import assert_never
 
 from dpl.language import syntax
-from dpl.language.assembly import not_settable
+from dpl.language.assembly import never_wired, not_settable
 from dpl.language.constants import BadConstant, NotConstant, is_infinite
 from dpl.language.coverage import check_coverage
 from dpl.language.data import Datasets
@@ -472,19 +472,6 @@ def misfits_of_noise(item: syntax.Declaration) -> Iterator[Diagnostic]:
         message = f"the noise `{name}` does not say how often it is drawn"
         way_out = "write `every 10 [ms]` at its end; what is drawn once in a run is a `given`"
         yield Diagnostic("missing-clause", message, declared, help=way_out)
-
-
-def never_wired(variable: Variable) -> Diagnostic:
-    name, part = variable.declaration.name, variable.scope
-    declared = Label(variable.span, "declared here")
-    wire = f"wire it where its part is made, `{name} = …`, or " if part.span else ""
-    return Diagnostic(
-        "never-wired",
-        f"nothing sets the input `{variable.path}`",
-        Label(part.span, "made here") if part.span else declared,
-        related=(declared,) if part.span else (),
-        help=f"{wire}give it a default: `input {name} = 0`",
-    )
 
 
 def _span_of(binding: object) -> Span:
