@@ -21,6 +21,7 @@ import numpy as np
 from dpl.tasks import engine
 from dpl.tasks.fitting import Fitting, Numbers, Rows
 from dpl.tasks.problem import each_lane
+from dpl.tasks.vary import networks
 
 RUNNING, SETTLED, STUCK, FAILED = range(4)
 """What a lane does, or why it ended: converged; no step leads on; nothing is finite where it began"""
@@ -37,6 +38,9 @@ STEEPER = 0.8
 """A gradient counts as smaller if what a full step promises is this share of what it was"""
 PATIENCE = 4
 """So many steps in a row may bring nothing before a lane that is close has converged"""
+LITTLE, SPELL = 0.1, 20
+"""Weights of networks have converged where so many iterations lower the nll by less than this: data hardly tell the
+rest of them, and an optimum to the last digit would only learn the noise by heart"""
 SMALLEST = 1e-14
 """A radius so small against the numbers leads nowhere"""
 RENEWALS = 3
@@ -106,6 +110,8 @@ class Carry(NamedTuple):
     """Steps in a row that brought nothing"""
     renewed: Any
     """How often it started again"""
+    before: Any
+    """The nll where the present spell of iterations began"""
     state: Any
 
 
@@ -126,7 +132,7 @@ class Scoring:
         lanes, p = jnp.shape(starts)
         none, zero, infinite = jnp.zeros((lanes, p)), jnp.zeros(lanes, int), jnp.full(lanes, jnp.inf)
         nothing = Seen(none, none, jnp.zeros((lanes, p, p)), none)
-        return Carry(starts, infinite, nothing, infinite, zero, zero, zero, zero)
+        return Carry(starts, infinite, nothing, infinite, zero, zero, zero, infinite, zero)
 
     def step(self, carry: Carry, constants: Constants, step: Any) -> tuple[Carry, Any]:
         numbers = constants.numbers
@@ -156,8 +162,9 @@ class Scoring:
         )
         radius = jnp.where(fresh, jnp.where(first > 0, first, FACTOR), radius)
         lost = jnp.where(taken, 0, lane.lost + 1)
-        new = Carry(x, nll, seen, radius, jnp.where(fresh, 0, lane.count + 1), lost, lane.renewed, lane.state)
-        new = self._ended(new, fresh, taken)
+        count = jnp.where(fresh, 0, lane.count + 1)
+        new = Carry(x, nll, seen, radius, count, lost, lane.renewed, lane.before, lane.state)
+        new = self._spell(self._ended(new, fresh, taken))
         running = (lane.state == RUNNING) & (lane.count < limit)
         loss = jnp.where(fresh, jnp.where(rows.fine, rows.nll, jnp.nan), lane.nll)
         return jax.tree.map(lambda a, b: jnp.where(running, a, b), new, lane), loss
@@ -209,6 +216,13 @@ class Scoring:
         anew = lane._replace(seen=renewed, radius=first, renewed=lane.renewed + 1, lost=jnp.zeros_like(lane.lost))
         lane = jax.tree.map(lambda a, b: jnp.where(again, a, b), anew, lane)
         return lane._replace(state=jnp.where(fresh & ~taken, FAILED, ended).astype(lane.state.dtype))
+
+    def _spell(self, lane: Carry) -> Carry:
+        """At the end of a spell: whether it brought so little that networks have converged."""
+        over = lane.count % SPELL == 0
+        enough = over & (lane.before - lane.nll < LITTLE) & bool(networks(self.fitting.free)) & (lane.state == RUNNING)
+        state = jnp.where(enough, SETTLED, lane.state).astype(lane.state.dtype)
+        return lane._replace(before=jnp.where(over, lane.nll, lane.before), state=state)
 
     def ended(self, carry: Carry) -> Any:
         return jnp.all(carry.state != RUNNING)
