@@ -398,6 +398,15 @@ def test_each_group_has_its_own_number_where_the_text_says_so():
     assert result.names == ("k", "level[0]", "level[1]")
 
 
+def test_each_run_may_be_fitted_by_itself_alone():
+    scenario = points(lambda v, x: (v["k"] * x, 0.1), (Param("k", 1.0),))
+    own = Task("fit", "f", "", "S", vary=(Varied("k", each=True),))
+    (result,) = run_tasks(program(scenario, [1, 2, 4], [3, 4, 20], own))
+    assert isinstance(result, Fitted)
+    np.testing.assert_allclose(result.estimates["k"].value, [3, 2, 5], rtol=1e-9)
+    np.testing.assert_allclose(result.estimates["k"].se, [0.1, 0.05, 0.025], rtol=1e-9)
+
+
 def test_lbfgs_comes_to_the_same_estimates():
     x, y = np.arange(5.0), np.array([1.0, 3.1, 4.9, 7.2, 9.0])
     plain, other = fitted(LINE, x, y), fitted(LINE, x, y, method=Method("lbfgs"))

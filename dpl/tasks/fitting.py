@@ -262,7 +262,7 @@ class Fitting:
     def _slopes(self, by_shared: Any, by_own: Any) -> Any:
         """The derivatives of one argument at all data by all free numbers [data, p]."""
         s, o = self.shared.size, self.own.size
-        shared = by_shared.reshape((-1, s))
+        shared = by_shared.reshape((int(np.prod(by_shared.shape[:-1])), s))  # s may be 0: no -1
         if not o:
             return shared
         own = by_own.reshape((self.runs, -1, o))
