@@ -137,3 +137,10 @@ def test_a_sample_has_the_mean() -> None:
         one, a, other, _ = some(name)
         drawn = jax.vmap(lambda key, one=one, a=a: one.sample(key, *a))(jax.random.split(jax.random.key(0), 4000))
         assert float(jnp.mean(drawn)) == pytest.approx(other.mean(), abs=4 * other.std() / 4000**0.5)
+
+
+@pytest.mark.parametrize(
+    "name, arguments", [("normal", (1.0, -0.1)), ("lognormal", (1.0, -0.1)), ("student", (1.0, 0.1, -3.0))]
+)
+def test_nothing_is_likely_where_a_scale_is_not_positive(name: str, arguments: tuple[float, ...]) -> None:
+    assert np.isnan(log_likelihood(LIKELIHOODS[name], 1.0, arguments))

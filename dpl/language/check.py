@@ -5,12 +5,12 @@ Works on the AST alone, so that `dpl check` needs no algebra. What passes here i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dpl.language import syntax
 from dpl.language.balance import Structure, check_balance
-from dpl.language.builtins import DISTRIBUTIONS
+from dpl.language.builtins import DISTRIBUTIONS, Distribution
 from dpl.language.change import made_of, varying
 from dpl.language.constants import BadConstant, NotConstant, is_infinite
 from dpl.language.depend import Read, reads
@@ -35,6 +35,7 @@ def check_system(system: System, problems: list[Diagnostic]) -> None:
     check_events(system, problems)
     _ranges(system, problems)
     _constants(system, problems)
+    _observations(system, problems)
 
 
 # ---------------------------------------------------------------- ranges
@@ -82,6 +83,23 @@ def _constant(value: Scoped, what: str, problems: list[Diagnostic]) -> None:
         problems.append(error.diagnostic)
 
 
+def _not_positive(row: Distribution, arguments: dict[str, Scoped]) -> Iterator[Diagnostic]:
+    for name in row.positive:
+        value = value_of(arguments[name]) if name in arguments else None
+        if value is not None and value <= 0:
+            message = f"the {name} of `{row.name}` must be above 0"
+            yield Diagnostic("not-positive", message, Label(arguments[name].span, "is not above 0"))
+
+
+def _observations(system: System, problems: list[Diagnostic]) -> None:
+    """Scales and the like that are numbers are above 0; what is computed is looked at when it is fitted."""
+    for observation in system.observations:
+        row = DISTRIBUTIONS.get(observation.distribution)
+        if row is not None:
+            names = [n for n, _ in row.arguments if not (observation.estimated and n == row.scale)]
+            problems += _not_positive(row, dict(zip(names, observation.arguments, strict=False)))
+
+
 def _distribution(variable: Variable, prior: syntax.Call, problems: list[Diagnostic]) -> None:
     """A spread is above 0, a low end below its high end."""
     assert isinstance(prior.function, syntax.Name)
@@ -91,11 +109,7 @@ def _distribution(variable: Variable, prior: syntax.Call, problems: list[Diagnos
     names = [n for n, _ in row.arguments]
     given = {a.name or names[i]: a.value for i, a in enumerate(prior.arguments[: len(names)])}
     values = {n: value_of(Scoped(e, variable.scope, variable.unit)) for n, e in given.items()}
-    for name in row.positive:
-        value = values.get(name)
-        if value is not None and value <= 0:
-            message = f"the {name} of `{row.name}` must be above 0"
-            problems.append(Diagnostic("not-positive", message, Label(given[name].span, "is not above 0")))
+    problems += _not_positive(row, {n: Scoped(e, variable.scope, variable.unit) for n, e in given.items()})
     low, high = values.get("low"), values.get("high")
     if low is not None and high is not None and not low < high:
         message = "this range is upside down: its low end must be below its high end"

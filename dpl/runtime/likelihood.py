@@ -78,6 +78,9 @@ class Likelihood:
 
 # ---------------------------------------------------------------- terms of a likelihood
 
+POSITIVE = frozenset("sd spread df size scale".split())
+"""Arguments that are scales or shapes: nothing is so likely where they are not above 0"""
+
 
 def log_likelihood(one: Likelihood, y: Any, arguments: tuple[Any, ...], below: Any = None, above: Any = None) -> Array:
     """The term of a datum: what is at or beyond a limit of detection only says that it is there.
@@ -92,6 +95,9 @@ def log_likelihood(one: Likelihood, y: Any, arguments: tuple[Any, ...], below: A
         term = jnp.where(low, one.log_cdf(jnp.where(low, below, y), *arguments), term)
     if above is not None:
         term = jnp.where(high, one.log_survival(jnp.where(high, above, y), *arguments), term)
+    for name, argument in zip(one.arguments, arguments, strict=True):
+        if name in POSITIVE:  # formulas with the square of a scale would not notice
+            term = jnp.where(jnp.asarray(argument) > 0, term, jnp.nan)
     return term
 
 
