@@ -452,6 +452,17 @@ def test_large_arrays_are_differentiated_by_stored_states(monkeypatch: pytest.Mo
     assert np.allclose(gradient, [-2.0, 1.3], rtol=1e-10)
 
 
+def test_stored_states_serve_one_derivative_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one program, by the start, by what only the event reads, and by the slope; then by one of them in a batch."""
+    monkeypatch.setattr(directions, "FEW", 0)
+    one = ball(1.1, kept=1)
+    due = {name: derivative(one, "h", name) for name in ("h0", "e", "g")}
+    got = {name: derivative(one, "h", name, forward=False) for name in due}
+    assert got == pytest.approx(due, rel=1e-9)
+    by_start = jax.grad(lambda h0: one.evaluate({"h0": h0}, mode="reverse")["h"])
+    assert jax.vmap(by_start)(jnp.ones(2)) == pytest.approx([due["h0"]] * 2, rel=1e-9)
+
+
 def test_a_network_that_is_fixed_in_a_run_counts_by_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three weights give one number before the run: one direction, not three."""
     monkeypatch.setattr(directions, "FEW", 1)

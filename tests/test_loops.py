@@ -95,6 +95,44 @@ def test_loops_within_loops_branches_and_scans() -> None:
         assert np.allclose(ours, due, rtol=1e-12)
 
 
+def test_derivatives_by_one_thing_and_by_another_stay_apart() -> None:
+    """Of one traced loop: differentiated by both, then by each alone, and only then walked back."""
+
+    @jax.jit
+    def powers(a: Any, b: Any) -> Any:
+        body = lambda c: (c[0] + 1, c[1] * a, c[2] * b)  # noqa: E731
+        return stored(lambda c: c[0] < 3, body, (jnp.asarray(0), 0 * a + 1, 0 * b + 1))[1:]
+
+    both, first, second = (
+        jax.vjp(f, *at)[1] for f, at in (
+            (powers, (2.0, 3.0)), (lambda a: powers(a, 3.0), (2.0,)), (lambda b: powers(2.0, b), (3.0,)),
+        )
+    )  # fmt: skip
+    for pull, due in ((both, (12, 27)), (first, (12,)), (second, (27,))):
+        assert pull((1.0, 1.0)) == due
+
+
+def test_what_is_reached_only_later_in_a_scan_has_its_derivative() -> None:
+    """x := w·x, three times in each row; and before it, in the second row alone, x := x + dose, from within a loop."""
+
+    def whole(loop: Any, w: Any, dose: Any, x: Any) -> Any:
+        def row(x: Any, second: Any) -> Any:
+            def body(c: Any) -> Any:
+                n, x = c
+                x = lax.cond(second & (n == 0), lambda x: x + dose, lambda x: x, x)
+                return n + 1, loop(lambda c: c[0] < 1, lambda c: (c[0] + 1, w * c[1]), (jnp.asarray(0), x))[1]
+
+            x = loop(lambda c: c[0] < 3, body, (jnp.asarray(0), x))[1]
+            return x, x
+
+        return jax.jit(lambda x: lax.scan(row, x, jnp.asarray([False, True, False]))[1].sum())(x)
+
+    at = 0.5, 2.0, 1.5
+    for n, due in enumerate((3.333984375, 0.140625, 0.142578125)):
+        by = lambda v, n=n: whole(stored, *at[:n], v, *at[n + 1 :])  # noqa: E731
+        assert jax.grad(by)(at[n]) == due
+
+
 def test_what_never_changes_is_one_for_all_of_a_batch() -> None:
     def last(scale: Any, times: Any) -> Any:
         body = lambda c: (c[0] - 1, c[1] * c[2], c[2])  # noqa: E731

@@ -1,7 +1,7 @@
 """Laws of looking at runs at the times of data: closed forms, derivatives, rows and runs."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from scipy.interpolate import PchipInterpolator
 
 from dpl.runtime import functions, observing, program, solve, spec
+from dpl.runtime.hybrid import directions
 from tests.test_hybrid import ball, changed, height
 
 GENERATED = Path(__file__).parent / "generated"
@@ -174,6 +175,20 @@ def test_a_ball_is_observed_between_its_bounces() -> None:
     up, down = ([height(t, 9.81, 0.8, 1.0 + d) for t in times] for d in (1e-6, -1e-6))
     assert slopes == pytest.approx((np.asarray(up) - np.asarray(down)) / 2e-6, abs=1e-6)
     assert back == pytest.approx(np.asarray(slopes), abs=1e-9)
+
+
+def test_loops_that_store_have_the_same_derivatives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a network within the dynamics, of one program by one number after another: `e` is read by the event."""
+    monkeypatch.setattr(directions, "FEW", 0)
+    one, times = bouncing(), np.asarray([0.3, 0.5, 1.1, 2.2])
+
+    def seen(at: Any, mode: solve.Mode = "reverse") -> Any:
+        return one.expected_si({**one.values_si(), **at}, {"seen": times}, {"seen.err": times}, mode)[0]["seen.h"][0]
+
+    at = {"h0": 1.0, "e": 0.8, "g": 9.81}
+    due = jax.jacfwd(partial(seen, mode="forward"))(at)
+    for name, value in at.items():
+        assert jax.jacrev(lambda v, n=name: seen({n: v}))(value) == pytest.approx(np.asarray(due[name]), abs=1e-9)
 
 
 # ---------------------------------------------------------------- what data say to runs

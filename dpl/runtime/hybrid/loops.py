@@ -32,7 +32,6 @@ Arrays = list[Array]
 _Filling = tuple[Arrays, Any, Any, Arrays]
 
 
-@jax.tree_util.register_static
 @dataclass(frozen=True)
 class _Moving:
     """Indices of the parts of the carry, and of the constants, that have a tangent."""
@@ -48,7 +47,7 @@ class _Loop:
     going: Jaxpr
     body: Jaxpr
     known: dict[_Moving, _Moving] = field(default_factory=lambda: dict[_Moving, _Moving]())
-    """What has been found by `_moving`"""
+    """What has been found by `_moving`, in the order of its being asked"""
 
     def goes(self, constants: Arrays, carry: Arrays) -> Array:
         return jaxpr_as_fun(ClosedJaxpr(self.going, constants))(*carry)[0]
@@ -170,7 +169,10 @@ def _forward(loop: _Loop, first: Any, constants: Any, tested: Any) -> tuple[Arra
         *(tuple(n for n, a in enumerate(part) if a.perturbed and _smooth(a.value)) for part in (first, constants))
     )
     first, constants, tested = ([a.value for a in part] for part in (first, constants, tested))
-    moving = _moving(loop, begin, constants, first)
+    _moving(loop, begin, constants, first)
+    # JAX keeps one structure for what is kept, that of what it differentiated by last. So nothing in it may say what
+    # moves; the shape of an array does.
+    which = jnp.zeros((list(loop.known).index(begin), 0))
 
     def goes(s: _Filling) -> Array:
         return _anyone(loop.goes(tested, s[0]))
@@ -190,14 +192,15 @@ def _forward(loop: _Loop, first: Any, constants: Any, tested: Any) -> tuple[Arra
 
     zero, apart = jnp.asarray(0, jnp.int32), jnp.asarray(SEGMENT, jnp.int32)
     last, count, apart, rows = lax.while_loop(goes, fill, (first, zero, apart, _rows(first, CAPACITY + 1)))
-    return last, (moving, count, apart, rows, constants, tested)
+    return last, (which, count, apart, rows, constants, tested)
 
 
 # ---------------------------------------------------------------- backward
 
 
 def _backward(loop: _Loop, kept: Any, cotangent: Any) -> tuple[Any, Any, Any]:
-    moving, count, apart, rows, constants, tested = kept
+    which, count, apart, rows, constants, tested = kept
+    moving = list(loop.known.values())[which.shape[0]]
 
     def segment(s: tuple[Any, Arrays, Arrays, Arrays]) -> tuple[Any, Arrays, Arrays, Arrays]:
         number, pulled, sums, trail = s
