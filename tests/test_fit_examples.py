@@ -1,5 +1,6 @@
 """The examples of data: published values, and SciPy as the judge of what fits and refinements find."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,23 @@ def test_a_filter_is_learned_from_an_image_and_its_edges():
     np.testing.assert_allclose(kernel, [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], atol=1e-4)
 
 
+def test_what_a_gene_settles_at():
+    """The file of the reference, where the steady state is the root of a quadratic equation."""
+    page = (EXAMPLES.parent / "docs" / "language.md").read_text(encoding="utf-8")
+    program = dpl.compile(re.findall(r"^```dpl settled.dpl\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[0])
+    fit = program.run("gene")["gene"]
+    dose, seen = (np.array(column.values) for column in program.data["levels"].columns)
+
+    def off(x):
+        most, half, blocks = np.exp(x)
+        made = most * dose**2 / (half**2 + dose**2)
+        return np.log(seen / (blocks / 2 * (np.sqrt(1 + 4 * made / (0.5 * blocks)) - 1)))
+
+    best = least_squares(off, np.log([50, 1, 100]), xtol=1e-12)
+    assert list(found(fit).values()) == pytest.approx(np.exp(best.x), rel=1e-4)
+    assert fit.scales["levels.protein"].value == pytest.approx(np.sqrt(2 * best.cost / (len(seen) - 3)), rel=1e-4)
+
+
 # ---------------------------------------------------------------- the map and the territory
 
 
@@ -133,3 +151,61 @@ def test_twenty_shots_close_the_gap_between_map_and_territory():
     assert first.gap > 1 and last.closed > 0.95
     drag = results["closing"].rounds[1].estimates["cannon.drag"]
     assert abs(drag.value - 0.005) < 3 * drag.se
+
+
+def test_an_interaction_that_nobody_told_is_found():
+    """Over all that the runs visit; and its formula, too."""
+    _, results = done("unknown_interaction")
+    read = results["law"]
+    prey, hunters = (read.inputs[name].value for name in ("prey", "hunters"))
+    (eaten,) = read.readings
+    truth = 0.9 * prey * hunters
+    assert np.abs(eaten.values.value - truth).max() < 0.05 * np.ptp(truth)
+    best = eaten.formulas[eaten.best]
+    assert best.text.endswith("*prey*hunters")
+    assert float(best.text.split("*")[0]) == pytest.approx(0.9, rel=0.05)
+    for name, value in {"growth": 1.3, "death": 1.8, "share": 0.8 / 0.9}.items():
+        assert results["learned"].estimates[name].value == pytest.approx(value, rel=0.05)
+
+
+@pytest.mark.long
+def test_friction_is_learned_read_and_foretells():
+    _, results = done("pendulum_friction")
+    assert next(iter(results["learned"].held_out.values())) < 1.3
+    (lost,) = results["law"].readings
+    best = lost.formulas[lost.best]
+    assert best.text.endswith("*ω*abs(ω)")
+    assert float(best.text.split()[0]) == pytest.approx(0.1, rel=0.02)
+
+
+@pytest.mark.long
+def test_a_drone_that_foresees_holds_better_in_gusts():
+    _, results = done("surprise")
+    alone, helped = ({s.name: s for s in results[name].spreads}["error"] for name in ("law_alone", "with_network"))
+    assert helped.mean < 0.7 * alone.mean
+
+
+# ---------------------------------------------------------------- subjects
+
+
+@pytest.mark.long
+def test_a_drug_in_twelve_subjects():
+    """By the closed form of one compartment with absorption (Bateman 1910), for all together and one by one."""
+    _, results = done("theophylline")
+    subject, _, dose, hours, seen = rows("theophylline.csv").T
+
+    def off(x, of):
+        ka, V, CL = np.exp(x)
+        k = CL / V
+        level = dose[of] * ka / V / (ka - k) * (np.exp(-k * hours[of]) - np.exp(-ka * hours[of]))
+        return level - seen[of]
+
+    start = np.log([1.5, 0.5, 0.04])
+    typical, each = results["typical"], results["each_subject"]
+    everyone = least_squares(off, start, args=(subject > 0,), xtol=1e-12)
+    assert [typical.estimates[n].value for n in ("ka", "V", "CL")] == pytest.approx(np.exp(everyone.x), rel=1e-4)
+    assert typical.estimates["error"].value == pytest.approx(np.sqrt(2 * everyone.cost / len(seen)), rel=1e-4)
+    alone = [least_squares(off, start, args=(subject == n,), xtol=1e-12) for n in range(1, 13)]
+    assert each.estimates["error"].value == pytest.approx(np.sqrt(2 * sum(a.cost for a in alone) / len(seen)), rel=1e-3)
+    for at, name in enumerate(("ka", "V", "CL")):
+        np.testing.assert_allclose(each.estimates[name].value, [np.exp(a.x[at]) for a in alone], rtol=1e-3)
