@@ -1,5 +1,6 @@
 """Laws of what surrounds an estimate: profiles, refits of drawn data, bands, what is held out; windows of long runs."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -57,6 +58,20 @@ def test_the_profile_of_a_linear_model_is_a_parabola():
         assert rise == pytest.approx(0.5 * ((profile.values - value[i]) / se) ** 2, abs=1e-6)
         assert rise[[0, -1]].min() >= 3
         assert profile.interval == pytest.approx(value[i] + 1.96 * se * np.array([-1, 1]), abs=0.01 * se)
+
+
+@pytest.mark.parametrize("low, high", [(0.0, None), (None, 1000.0), (None, None)])
+@pytest.mark.parametrize("start", [100.0, -50.0])
+def test_a_profile_does_not_depend_on_the_start(low, high, start):
+    """The measure of a number with an open end is that of its start, which may lie far from the estimate."""
+    if low is not None and start < low:
+        start = 5000.0
+    ((scenario, data), truth) = line(0.064 * X, sd=0.1, params=("b",), mean=lambda v, x: v["b"] * x), 0.064
+    param = spec.Param("b", start, low=low, high=high)
+    found = fitted(replace(scenario, params=(param,)), data, vary=("b",), profile=("b",)).profiles["b"]
+    half = 1.96 * 0.1 / np.sqrt(X @ X)
+    assert np.all(np.diff(found.values) > 0)
+    assert found.interval == pytest.approx((truth - half, truth + half), abs=0.02 * half)
 
 
 def test_with_an_estimated_scale_the_interval_is_that_of_student():

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dpl.runtime.bounds import Bounds
 from dpl.runtime.likelihood import LIKELIHOODS
 from dpl.runtime.spec import Network
 from dpl.tasks import scoring
@@ -40,7 +41,7 @@ POINTS = 24
 HALVINGS = 4
 """How often a step that fails or leads too far is tried again with a shorter one"""
 AT_END = 1e-3
-"""So near to a bound, as a share of the interval, a profile ends"""
+"""So near to a bound a profile ends: as a share of the interval, and of how far from it the estimate is"""
 BETTER = 1e-3
 """A refit that is lower by more says that the estimate was not the least"""
 LANES = 64
@@ -150,16 +151,25 @@ def _of(fitting: Fitting, names: Sequence[str], aside: Array) -> list[int]:
 
 
 def _both(fitting: Fitting, x: Array, nll: float, index: int, sd: float) -> list[_Side]:
-    step = STRIDE * (float(sd) if math.isfinite(sd) and sd > 0 else 1.0)
-    return [_Side(index, sign, step, [x], [nll], _limit(fitting, index, sign)) for sign in (-1.0, 1.0)]
-
-
-def _limit(fitting: Fitting, index: int, sign: float) -> float:
-    """Where the free number is as near to its bound as a profile goes."""
-    limits = _free(fitting, index).bounds
+    """The side on which the value falls, and the one on which it rises: with an upper bound alone the free number
+    rises as the value falls."""
+    step, limits = STRIDE * (float(sd) if math.isfinite(sd) and sd > 0 else 1.0), _free(fitting, index).bounds
     assert limits is not None
-    end, other = (limits.low, limits.high) if sign < 0 else (limits.high, limits.low)
-    return sign * math.inf if end is None else float(limits.outward(limits.within(AT_END, end, other)))
+    signs = (1.0, -1.0) if limits.low is None and limits.high is not None else (-1.0, 1.0)
+    return [_Side(index, sign, step, [x], [nll], _limit(limits, float(x[index]), sign)) for sign in signs]
+
+
+def _limit(limits: Bounds, u: float, sign: float) -> float:
+    """Where the free number is as near to its bound as a profile goes from the estimate `u`.
+
+    Near a bound the value nears it as exp(-|u|), so the second of the two is `AT_END` of the way that is left. The
+    first alone could lie on the other side of the estimate, as its measure is that of the start where one end is open.
+    """
+    ends = limits.ends
+    if not ends or (len(ends) == 1 and sign > 0):
+        return sign * math.inf
+    near = float(limits.outward(limits.within(AT_END, *ends[0 if sign < 0 else 1])))
+    return sign * max(sign * near, sign * u - math.log(AT_END))
 
 
 def _free(fitting: Fitting, index: int) -> Freedom:
