@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dpl.runtime.bounds import Bounds
+from dpl.runtime.spec import Param
 from dpl.tasks import determined
 from dpl.tasks.identifiability import Group, Parameter, Point, groups
+from dpl.tasks.vary import Freedom
 
 T = np.linspace(0.1, 8.0, 25)
 decay = lambda k: jnp.exp(-k * T)  # noqa: E731
@@ -114,3 +117,28 @@ def test_directions_are_the_axes_of_the_covariance():
     assert direction.sd == pytest.approx(10.0)
     assert dict(direction.parts) == pytest.approx({"a": 0.8, "b": -0.6})
     assert determined.directions(("a", "b"), 0.09 * factor) == ()
+
+
+@pytest.mark.parametrize(
+    "limits, value, share",
+    [
+        (Bounds(), 212.7, 1 / 212.7),
+        (Bounds(), 0.0, 1.0),
+        (Bounds(0.0, None), 212.7, 1 / 212.7),
+        (Bounds(0.0, None, scale=5000.0), 212.7, 1 / 212.7),
+        (Bounds(None, 1000.0), -3.0, 1 / 1003.0),
+        (Bounds(0.1, 10.0, log=True), 2.0, 1 / 2.0),
+        (Bounds(-1.0, 1.0), 0.0, 2.0),
+    ],
+)
+def test_well_known_numbers_are_not_hardly_determined(limits, value, share):
+    """A standard error of 1, as a share; within an interval never more than in the free number."""
+
+    class One:
+        def each(self, of, x):
+            return of(Freedom(Param("a", value), limits), x)
+
+    u = limits.outward(np.array([value]))
+    slope = np.asarray(jax.vmap(jax.grad(limits.inward))(u))
+    assert determined.shares(One(), u, slope) / np.abs(slope) == pytest.approx([share], rel=1e-6)
+    assert bool(determined.directions(("a",), determined.shares(One(), u, slope)[None] / slope)) == (share > 1)

@@ -24,8 +24,8 @@ AROUND = 0.5
 OTHERS, TRIES = 2, 6
 """Points besides the start, and so many are tried for them"""
 SLOPPY = 1.0
-"""A direction whose standard deviation in free numbers is above it is hardly determined: a factor e, or half of an
-interval's middle"""
+"""A direction whose standard deviation, as `shares` measure it, is above it is hardly determined: a factor e of values,
+or half of an interval's middle"""
 SMALL = 0.15
 """Weights so small against the largest are left out of a direction"""
 DIRECTIONS = 5
@@ -98,11 +98,40 @@ def _functions(fitting: Fitting, numbers: Numbers) -> Any:
     return lambda x: rows(x, numbers), lambda values: at(values, numbers), inward
 
 
+def shares(fitting: Fitting, x: Array, slope: Array) -> Array:
+    """What one of each free number [p] is as a share of its value: free numbers alone may be in units of their start.
+
+    Within an interval it is at most the free number itself, and of an unbounded number a share of the value or of its
+    start, whichever is larger, for such a number may well be 0.
+
+    Args:
+        slope: of each value [SI] by its free number [p].
+    """
+
+    def size(f: Freedom, u: Any) -> Any:
+        value, limits = jnp.abs(f.inward(u)), f.bounds
+        match limits.ends if limits else ():
+            case [(end, None)]:
+                return value if limits and limits.log else jnp.maximum(value, jnp.abs(f.inward(u) - end))
+            case []:
+                return value if limits and limits.log else jnp.maximum(value, limits.scale if limits else 1.0)
+            case _:
+                return value
+
+    def most(f: Freedom, u: Any) -> Any:
+        within = f.bounds is not None and not f.bounds.log and len(f.bounds.ends) == 2
+        return jnp.full_like(u, 1.0 if within else jnp.inf)
+
+    sizes, limit = (np.asarray(fitting.each(of, jnp.asarray(x))) for of in (size, most))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.minimum(np.abs(slope) / sizes, limit)
+
+
 def directions(labels: Sequence[str], factor: Array) -> tuple[Direction, ...]:
     """What the data hardly determine, the worst first: the axes of the ellipsoid of the covariance.
 
     Args:
-        factor: [r, p], whose squares add up to the covariance of the free numbers.
+        factor: [r, p], whose squares add up to the covariance of the numbers, each as a share (see `shares`).
     """
     if not np.isfinite(factor).all() or not factor.size:
         return ()

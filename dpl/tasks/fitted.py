@@ -126,7 +126,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Direction:
-    """A combination of parameters that the data hardly determine; `sd` in the scale of the free numbers."""
+    """A combination of parameters that the data hardly determine; `sd` as a share of the values, as of logarithms."""
 
     parts: tuple[tuple[str, float], ...]
     """Names and weights, the largest first"""

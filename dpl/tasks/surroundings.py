@@ -70,7 +70,8 @@ class Around:
         if result.status == "done" and "bootstrap" in self.task.counts:
             resampled = self._resampled(found)
         kept = np.flatnonzero(~self._weights & ~found.at_bound & ~self.aside)
-        hardly = determined.directions([self.labels[i] for i in kept], self._factor(found)[:, kept])
+        relative = self._factor(found) * determined.shares(fitting, found.x, found.slope)
+        hardly = determined.directions([self.labels[i] for i in kept], relative[:, kept])
         return replace(
             result,
             directions=(*result.directions, *hardly),
