@@ -371,6 +371,13 @@ def _misread(text: str, span: Span, each: syntax.Column) -> tuple[str, Span, syn
         help_text = f"write the limit of detection as the value, `{number}`, and observe it `… {word} {number}`"
     elif re.fullmatch(r"[+-]?\d+,\d+", text):
         help_text = f"numbers have a decimal point: `{text.replace(',', '.')}`"
+        if re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text):
+            whole = text.replace(",", "")
+            help_text = (
+                f"write `{whole}` if the comma parts thousands, `{text.replace(',', '.')}` if it is a decimal comma"
+            )
+    elif re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", text):
+        help_text = f"numbers have nothing between their thousands: `{text.replace(',', '')}`"
     elif text.lower().lstrip("+-") in ("inf", "infinity"):
         message = "a measured value is finite"
     elif re.match(r"\d+[-/.:]\d+[-/.:]", text):
