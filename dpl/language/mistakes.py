@@ -179,6 +179,9 @@ def _equality(here: _Place) -> Diagnostic | None:
     if sign == "==" and ("=" in accepted or ":=" in accepted):
         meant = "=" if "=" in accepted else ":="
         return here.wrong("wrong-equals", f"`==` compares; this needs `{meant}`", f"did you mean `{meant}`?")
+    if sign in ("=", "==", ":=") and "~" in accepted and here.first.text in ("observe", "noise"):
+        message = f"`{here.first.text}` says how a value is distributed, with `~`"
+        return here.wrong("wrong-equals", message, "did you mean `~`?")
     if sign == "=" and ":=" in accepted:
         return here.wrong("wrong-equals", "an event assigns with `:=`", "did you mean `:=`?")
     if sign == ":=" and "=" in accepted:

@@ -71,7 +71,7 @@ def _column(target: syntax.Expr, scope: Scope, system: System, problems: list[Di
     use = holder.data if isinstance(holder, Scope) else None
     if not isinstance(holder, Scope) or use is None:
         if holder is None and not scope.is_broken(text.partition(".")[0]):
-            problems.append(_unknown_data(text, target.object.span, scope))
+            problems.append(_unknown_data(text, target.object.span, scope, target.name))
         elif holder is not None and not (isinstance(holder, Scope) and isinstance(holder.item, syntax.File)):
             problems.append(_not_data(target.span.text, target.span))
         return None
@@ -118,11 +118,24 @@ def _data_named(name: str, scope: Scope) -> DataUse | None:
     return found.data if isinstance(found, Scope) and not isinstance(found.item, syntax.GivenRow) else None
 
 
-def _unknown_data(name: str, place: Span, scope: Scope) -> Diagnostic:
+def row_help(name: str, column: str, scope: Scope) -> str | None:
+    """What to write where `name.column` is read and nothing is called so: rows of data with such a column."""
+    for data in scope.known():
+        use = _data_named(data, scope)
+        if use is not None and column in use.scope.names:
+            return f"write `given {name} from {data}` in the scenario: `{name}` is then a row of the data `{data}`"
+    return None
+
+
+def _unknown_data(name: str, place: Span, scope: Scope, column: str = "") -> Diagnostic:
     known = [n for n in scope.known() if _data_named(n, scope) is not None]
     if scope.find(name.partition(".")[0]) is not None:
         return _not_data(name, place)
-    help_text = did_you_mean(name, known) or (f"there is {', '.join(known)}" if known else None)
+    help_text = (
+        did_you_mean(name, known)
+        or row_help(name, column, scope)
+        or (f"there is {', '.join(known)}" if known else None)
+    )
     help_text = help_text or f'declare it: `data {name}(time: s as time, x) from "{name}.csv"`'
     return Diagnostic("unknown-data", f"there is no data `{name}`", Label(place, "named here"), help=help_text)
 

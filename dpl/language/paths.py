@@ -8,6 +8,7 @@ from dpl.language.constants import BadConstant, NotConstant, Number, constant, w
 from dpl.language.diagnostics import Label, did_you_mean, with_article
 from dpl.language.indices import Located, indices_in, located, read_shape, shared, without_subscripts
 from dpl.language.model import Event, NetworkUse, Scope, Scoped, Variable
+from dpl.language.observe import row_help
 from dpl.language.reach import astray
 from dpl.language.rules import Type, upside_down
 
@@ -97,7 +98,11 @@ class Paths(Calls):
         while isinstance(root, syntax.Member):
             root = root.object
         if isinstance(root, syntax.Name) and scope.find(root.id) is None:
-            self.infer(root, scope)  # reports the unknown name
+            way_out = row_help(root.id, expr.name, scope) if root is expr.object else None
+            if way_out is None or scope.is_broken(root.id) or did_you_mean(root.id, scope.known()):
+                self.infer(root, scope)  # reports the unknown name
+            else:
+                self.report("unknown-name", f"`{root.id}` is not declared here", root.span, "used here", help=way_out)
             return
         self.infer(expr.object, scope)
         self.report("no-members", f"`{expr.object.span.text}` has no members", expr.span, "read here")
