@@ -33,6 +33,8 @@ CLAUSES: dict[str, tuple[str, ...]] = {
 """The tasks, and the clauses that each takes"""
 
 LARGEST_COUNT = 10**9
+LEAST_COUNTS = {"seed": 0, "bootstrap": 20}
+"""Where 1 is not the least that makes sense"""
 _REPEATED = ("expect", "subject to", "vary", "plot", "anneal", "profile")
 """Clauses of which there may be several"""
 _LIKELIHOOD = "`fit` minimises how unlikely the observations are; `optimize` takes an objective of your own"
@@ -98,10 +100,12 @@ def fitting(item: syntax.Task, problems: list[Diagnostic]) -> dict[str, syntax.C
 
 def read_count(clause: syntax.Count, problems: list[Diagnostic]) -> int | None:
     """What a count says: `steps 2_000`, `samples 1_000 fixed`."""
-    least = 0 if clause.word == "seed" else 1
+    least = LEAST_COUNTS.get(clause.word, 1)
     if clause.value.denominator != 1 or not least <= clause.value <= LARGEST_COUNT:
         limits = f"`{clause.word}` is a whole number from {least} to {LARGEST_COUNT:_}"
-        problems.append(Diagnostic("bad-count", limits, Label(clause.span, "is not")))
+        few = "a 95 % interval leaves out 2.5 % of the refits at each end, which so few do not tell; 200 are usual"
+        help_text = few if clause.word == "bootstrap" else None
+        problems.append(Diagnostic("bad-count", limits, Label(clause.span, "is not"), help=help_text))
         return None
     if clause.modifier is not None and (clause.word, clause.modifier) != ("samples", "fixed"):
         message = f"`{clause.word}` takes no `{clause.modifier}`"

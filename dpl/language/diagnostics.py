@@ -47,7 +47,7 @@ def _position(diagnostic: Diagnostic) -> tuple[str, int, str]:
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A help text naming the closest known word, if one is close."""
     near = sorted({k for k in known if abs(len(k) - len(word)) <= 4})[:500]
-    close = get_close_matches(word, near, n=1)
+    close = [k for k in near if k.casefold() == word.casefold()] or get_close_matches(word, near, n=1)
     return f"did you mean `{close[0]}`?" if close else None
 
 
