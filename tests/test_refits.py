@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from dpl.runtime import program, spec
-from dpl.tasks import refits
+from dpl.tasks import curves, refits
 from dpl.tasks.context import Context
 from dpl.tasks.fit import fit
 
@@ -122,6 +123,21 @@ def test_what_is_held_out_is_predicted_and_not_fitted():
     assert [found.estimates[n].value for n in "ba"] == pytest.approx(value, abs=1e-6)
     rms = np.sqrt(np.mean(((bent - np.polyval(value, X))[16:] / 0.1) ** 2))
     assert found.held_out["points.y"] == pytest.approx(rms, rel=1e-4)
+
+
+@pytest.mark.parametrize("apart, told", [([1.0, np.nan], {}), ([1.0, 2.0], {"d.y": 2.0})])
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_said_of_held_out_data_without_residuals(apart, told, monkeypatch):
+    """All of them may be beyond a limit."""
+    monkeypatch.setattr(curves, "_said", lambda *_, **__: {"d.y": SimpleNamespace(arguments=())})
+    monkeypatch.setattr(curves, "residuals", lambda *_: np.array(apart))
+    cases = SimpleNamespace(known={"d.y": np.array([True, True])}, observed={"d.y": np.zeros(2)})
+    shown = SimpleNamespace(
+        observations=(SimpleNamespace(name="d.y"),),
+        numbers=SimpleNamespace(cases=cases),
+        fitted={"d.y": np.array([True, False])},
+    )
+    assert curves.held_out(shown) == told
 
 
 def test_the_rise_tends_to_that_of_chi_squared():

@@ -174,6 +174,17 @@ def _some_times_left(reading: Reading) -> None:
         report("no-time", message, place, "said here", help="say how many runs: `hold out 2`")
         return
     times = [t for data in timed for t in data.columns.get(data.time or "", ()) if t == t]
+    if _start_alone(times, after, reading) and len(timed) == len(observed_data(reading.system)):
+        start = f"begins at {shown(min(times), reading.system.time)}"
+        report(
+            "nothing-left",
+            "holding out all that is so late leaves only what was measured where the run starts",
+            place,
+            "keeps no later time",
+            related=(Label(timed[0].item.name_span, start),),
+            help="hold out what is later still",
+        )
+        return
     if not times or min(times) <= after < max(times):
         return
     ends = [shown(end, reading.system.time) for end in (min(times), max(times))]
@@ -187,6 +198,12 @@ def _some_times_left(reading: Reading) -> None:
         "is before the first time" if early else "is not before the last time",
         related=(Label(timed[0].item.name_span, f"goes from {ends[0]} to {ends[1]}"),),
     )
+
+
+def _start_alone(times: list[float], after: float, reading: Reading) -> bool:
+    """Whether of many times the run's start alone is kept, where the model has said nothing yet."""
+    run = reading.system.run
+    return run is not None and {t for t in times if t <= after} == {float(run.start)} and after < max(times)
 
 
 # ---------------------------------------------------------------- profiles

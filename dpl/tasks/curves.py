@@ -170,13 +170,17 @@ def curves(shown: Shown) -> tuple[Curve, ...]:
 
 
 def held_out(shown: Shown) -> dict[str, float]:
-    """By observation, the root mean square of standardised residuals of what was known and did not count."""
+    """By observation, the root mean square of standardised residuals of what was known and did not count.
+
+    Observations without any are left out: all is beyond a limit, or there is no scale to standardise them with.
+    """
     said, found = _said(shown, shown.numbers, band=False), dict[str, float]()
     for o in shown.observations:
         aside = shown.numbers.cases.known[o.name] & ~shown.fitted[o.name]
-        if aside.any():
-            apart = residuals(o, said[o.name].arguments, shown.numbers.cases.observed[o.name])[aside]
-            found[o.name] = float(np.sqrt(np.nanmean(apart**2)))
+        apart = residuals(o, said[o.name].arguments, shown.numbers.cases.observed[o.name])[aside]
+        told = apart[~np.isnan(apart)]
+        if told.size:
+            found[o.name] = float(np.sqrt(np.mean(told**2)))
     return found
 
 
