@@ -292,6 +292,16 @@ def test_what_data_do_not_determine_is_said():
     assert [{name for name, _ in d.parts} for d in result.directions] == [{"a", "b"}]
 
 
+def test_a_number_without_effect_leaves_the_errors_of_the_others_as_they_are():
+    x, y = np.arange(1.0, 5.0), [1.1, 2.0, 2.8, 4.3]
+    alone = fitted(points(lambda v, x: v["a"] * x, (Param("a", 1.0),)), x, y)
+    with_idle = fitted(points(lambda v, x: v["a"] * x + 0 * v["z"], (Param("a", 1.0), Param("z", 1.0))), x, y)
+    one, other = alone.estimates["a"], with_idle.estimates["a"]
+    assert other.se == pytest.approx(one.se) and other.interval == pytest.approx(one.interval)
+    assert with_idle.scales["d.y"].value == pytest.approx(alone.scales["d.y"].value)
+    assert with_idle.free == alone.free
+
+
 # ---------------------------------------------------------------- starts
 
 

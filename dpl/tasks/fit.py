@@ -206,7 +206,7 @@ def _result(
     values = jax.device_get(fitting.inward(x))
     ready.keep({f.name: values[f.name] for f in fitting.free if not f.each and f.name in ready.scenario.keys})
     names, covariance, correlation = uncertainty.covariance(fitting, found)
-    free = fitting.size + len(fitting.estimated)
+    free = fitting.size - found.undetermined + len(fitting.estimated)
     first = {f.name: values[f.name][0] if f.each else values[f.name] for f in fitting.free}
     start = jax.device_get(fitting.inward(began[best]))
     initial = {f.name: start[f.name][0] if f.each else start[f.name] for f in fitting.free}

@@ -154,7 +154,7 @@ class Fitted(Result):
     skipped: int
     censored: int
     free: int
-    """Free numbers, estimated scales among them"""
+    """Free numbers that the data tell, estimated scales among them"""
     iterations: int
     starts: tuple[FitStart, ...]
     names: tuple[str, ...]

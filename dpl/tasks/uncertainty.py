@@ -70,7 +70,7 @@ class Uncertainty:
     """[p]"""
     directions: tuple[Direction, ...]
     scales: Mapping[str, float]
-    """Estimated [SI], by observation; of least squares with n - p degrees of freedom"""
+    """Estimated [SI], by observation; of least squares with n - rank degrees of freedom"""
     quantile: float
     """How many standard errors the ends of a 95 % interval are away"""
     nll: float
@@ -79,6 +79,10 @@ class Uncertainty:
     """What each observation says at its data, as `Fitting.arguments` returns it"""
     squares: bool
     """Whether it is that of least squares"""
+    undetermined: int
+    """How many directions of the free numbers no data tell"""
+    freedom: int
+    """How many data are left: n less the numbers that they tell"""
 
     @property
     def se(self) -> np.ndarray:
@@ -94,7 +98,8 @@ def uncertainty(fitting: Fitting, x: Any, numbers: Numbers) -> Uncertainty:
     at_bound = _at_bound(fitting, np.asarray(x), seen)
     covariance, factor, null = _inverted(seen.A, at_bound)
     squares, count = _least_squares(fitting), sum(int(np.sum(known)) for known in numbers.cases.known.values())
-    freedom = count - p + int(at_bound.sum())
+    undetermined = int(np.any(null[:, :p] != 0, axis=1).sum())
+    freedom = count - (p - int(at_bound.sum()) - undetermined)
     inflation = count / freedom if squares and freedom > 0 else math.nan if squares else 1.0
     names = (*fitting.names, *(f"σ({o.name})" for o in fitting.estimated))
     weights = [True] * p
@@ -114,11 +119,13 @@ def uncertainty(fitting: Fitting, x: Any, numbers: Numbers) -> Uncertainty:
         float(seen.log_likelihood),
         seen.arguments,
         squares,
+        undetermined,
+        freedom,
     )
 
 
 def _least_squares(fitting: Fitting) -> bool:
-    """One unknown scale of all data, normal or lognormal, and nothing else: its square is RSS/(n - p)."""
+    """One unknown scale of all data, normal or lognormal, and nothing else: its square is RSS/(n - rank)."""
     if len(fitting.observations) != 1 or len(fitting.estimated) != 1 or fitting.with_prior:
         return False
     (o,) = fitting.estimated
