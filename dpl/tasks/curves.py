@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +16,7 @@ from dpl.runtime.likelihood import LIKELIHOODS, Likelihood
 from dpl.runtime.spec import Observation
 from dpl.tasks.fitted import Curve
 from dpl.tasks.fitting import Fitting, Numbers
+from dpl.tasks.uncertainty import look
 
 Array = np.ndarray
 
@@ -77,6 +78,8 @@ class _Said(NamedTuple):
 def _said(shown: Shown, numbers: Numbers, band: bool) -> dict[str, _Said]:
     """By observation; a band by the delta method, one direction of the covariance at a time."""
     fitting, of = shown.fitting, {o.name: o for o in shown.observations}
+    if not band:
+        return {name: _plainly(shown, of[name], a) for name, a in look(fitting, shown.x, numbers).arguments.items()}
     link = {name: _LINKS.get(o.distribution, _PLAIN) for name, o in of.items()}
 
     def linked(x: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -94,14 +97,20 @@ def _said(shown: Shown, numbers: Numbers, band: bool) -> dict[str, _Said]:
         line, told = linked(x)
         return line, told, jax.lax.scan(along, jax.tree.map(jnp.zeros_like, line), factor)[0]
 
-    factor = shown.factor if band and shown.factor is not None else np.zeros((0, len(shown.x)))
+    factor = shown.factor if shown.factor is not None else np.zeros((0, len(shown.x)))
     lines, told, variances = jax.device_get(jax.jit(said)(jnp.asarray(shown.x), factor))
     found = dict[str, _Said]()
     for name, line in lines.items():
         half = shown.quantile * np.sqrt(variances[name])
-        ends = (link[name].back(line - half), link[name].back(line + half)) if band and len(factor) else None
+        ends = (link[name].back(line - half), link[name].back(line + half)) if len(factor) else None
         found[name] = _Said(told[name], link[name].back(line), ends)
     return found
+
+
+def _plainly(shown: Shown, o: Observation, found: tuple[Any, ...]) -> _Said:
+    """What a look tells, without a band."""
+    told = jax.device_get(complete(o, found, shown.scales.get(o.name)))
+    return _Said(told, np.asarray(_each(_row(o).centre, told[: _size(o)])), None)
 
 
 def complete(o: Observation, arguments: tuple[Any, ...], scale: Any) -> tuple[Any, ...]:
@@ -154,6 +163,24 @@ def _beyond(o: Observation, arguments: Sequence[Any], observed: Array) -> Array:
 # ---------------------------------------------------------------- curves
 
 
+class Curves(Sequence[Curve]):
+    """The curves of a fit, which are drawn when they are first asked for: their fine lines take a program of their own,
+    and not everybody looks at them."""
+
+    def __init__(self, shown: Shown):
+        self._shown = shown
+
+    @cached_property
+    def _drawn(self) -> tuple[Curve, ...]:
+        return curves(self._shown)
+
+    def __len__(self) -> int:
+        return len(self._drawn)
+
+    def __getitem__(self, which: Any) -> Any:
+        return self._drawn[which]
+
+
 def curves(shown: Shown) -> tuple[Curve, ...]:
     """One curve for each observation and run; where rows are runs without time, one for each observation."""
     timed = [o for o in shown.observations if o.timed]
@@ -174,9 +201,12 @@ def held_out(shown: Shown) -> dict[str, float]:
 
     Observations without any are left out: all is beyond a limit, or there is no scale to standardise them with.
     """
-    said, found = _said(shown, shown.numbers, band=False), dict[str, float]()
+    known, found = shown.numbers.cases.known, dict[str, float]()
+    if not any(np.any(known[o.name] & ~shown.fitted[o.name]) for o in shown.observations):
+        return {}
+    said = _said(shown, shown.numbers, band=False)
     for o in shown.observations:
-        aside = shown.numbers.cases.known[o.name] & ~shown.fitted[o.name]
+        aside = known[o.name] & ~shown.fitted[o.name]
         apart = residuals(o, said[o.name].arguments, shown.numbers.cases.observed[o.name])[aside]
         told = apart[~np.isnan(apart)]
         if told.size:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dpl.runtime.spec import Network, Param
@@ -15,6 +12,7 @@ from dpl.tasks import identifiability
 from dpl.tasks.fitted import Direction
 from dpl.tasks.fitting import Fitting, Numbers
 from dpl.tasks.identifiability import Group, Parameter, Point
+from dpl.tasks.uncertainty import look
 from dpl.tasks.vary import Freedom
 
 Array = np.ndarray
@@ -42,21 +40,27 @@ def undetermined(
     asked = np.array([parameter is not None for parameter in told]) & (True if held is None else ~held)
     if not asked.any():
         return ()
-    rows, arguments, inward = _functions(replace(fitting, priors=False), numbers)
+    outward = jax.jit(lambda values: fitting.outward(fitting.unflat(values)))
+    data = slice(fitting.size if fitting.with_prior else 0, None)  # the rows of priors come first
     points, draws = list[Point](), np.random.default_rng(seed)
+    current = look(fitting, x, numbers).values
     for n in range(1 + TRIES):
         at = x + (n > 0) * np.where(asked, AROUND * draws.standard_normal(len(x)), 0.0)
-        values, slopes, found = jax.device_get((*inward(at), rows(at)))
-        sensitivities = found[:, asked] / slopes[asked]
+        seen = look(fitting, at, numbers)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            sensitivities = seen.A[data, : len(x)][:, asked] / seen.slope[asked]
         if np.isfinite(sensitivities).all():
-            points.append(Point(values[asked], sensitivities))
+            points.append(Point(seen.values[asked], sensitivities))
         if len(points) > OTHERS:
             break
 
     def expected(values: Array) -> list[Array]:
-        si = np.array(jax.device_get(inward(x)[0]))
+        si = current.copy()
         si[asked] = values
-        return jax.device_get(arguments(si))
+        seen = look(fitting, outward(si), numbers)
+        inside = bool(np.all(np.abs(seen.values - si) <= 1e-9 * np.abs(si) + 1e-300))
+        told = [(numbers.cases.known[name], a) for name, every in seen.arguments.items() for a in every]
+        return [np.where(known, a, 0.0) if inside else np.full(np.shape(a), np.nan) for known, a in told]
 
     return identifiability.groups(
         [p for p, a in zip(told, asked, strict=True) if p is not None and a], points, expected
@@ -76,26 +80,6 @@ def _parameter(fitting: Fitting, free: Freedom, label: str) -> Parameter | None:
         return None
     prior = fitting.priors and isinstance(d, Param) and d.prior is not None
     return Parameter(d.name, label, d.origin, d.unit.scale, prior)
-
-
-def _functions(fitting: Fitting, numbers: Numbers) -> Any:
-    """Compiled: rows of the data at x; what is expected at SI values [p]; these values and their slopes at x."""
-    own, shared = fitting.own, fitting.shared
-
-    def flat(values: Mapping[str, Any]) -> Any:
-        each = jax.vmap(own.flat)({f.name: values[f.name] for f in own.free}) if own.free else jnp.zeros(0)
-        return jnp.concatenate([shared.flat(values), jnp.ravel(each)])
-
-    def expected(values: Any, numbers: Numbers) -> list[Any]:
-        x = fitting.outward(fitting.unflat(values))
-        inside = jnp.all(jnp.abs(flat(fitting.inward(x)) - values) <= 1e-9 * jnp.abs(values) + 1e-300)
-        told, _ = fitting.arguments(x, numbers)
-        seen = [(numbers.cases.known[name], a) for name, every in told.items() for a in every]
-        return [jnp.where(inside, jnp.where(known, a, 0.0), jnp.nan) for known, a in seen]
-
-    rows, at = jax.jit(lambda x, numbers: fitting.rows(x, numbers).A), jax.jit(expected)
-    inward = jax.jit(lambda x: (flat(fitting.inward(x)), fitting.slope(x)))
-    return lambda x: rows(x, numbers), lambda values: at(values, numbers), inward
 
 
 def shares(fitting: Fitting, x: Array, slope: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -163,7 +163,8 @@ class Fitted(Result):
     covariance: np.ndarray
     """In declared units"""
     directions: tuple[Direction, ...] = ()
-    curves: tuple[Curve, ...] = ()
+    curves: Sequence[Curve] = ()
+    """Drawn when they are first asked for"""
     profiles: Mapping[str, Profile] = field(default_factory=dict[str, Profile])
     bootstrap: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     """By name, the estimates [refits] of resampled data; declared units"""

@@ -137,8 +137,10 @@ class Scoring:
     def step(self, carry: Carry, constants: Constants, step: Any) -> tuple[Carry, Any]:
         numbers = constants.numbers
         if not self.own:
-            return each_lane(self.lanes, lambda lane, held: self._one(lane, held, numbers, constants.limit))(
-                carry, constants.held
+            return self._renewed(
+                *each_lane(self.lanes, lambda lane, held: self._one(lane, held, numbers, constants.limit))(
+                    carry, constants.held
+                )
             )
         cases = numbers.cases
 
@@ -146,10 +148,23 @@ class Scoring:
             here = numbers._replace(cases=cases._replace(observed=observed, known=known))
             return self._one(lane, held, here, constants.limit)
 
-        return each_lane(self.lanes, one)(carry, constants.held, cases.observed, cases.known)
+        return self._renewed(*each_lane(self.lanes, one)(carry, constants.held, cases.observed, cases.known))
 
-    def _one(self, lane: Carry, held: Any, numbers: Numbers, limit: Any) -> tuple[Carry, Any]:
-        """One lane after a look at one trial point, if it goes on; its nll before it, NaN of one that failed."""
+    def _renewed(self, carry: Carry, again: Any, loss: Any) -> tuple[Carry, Any]:
+        """Lanes that start `again` with fresh scaling and radius. That is rare: a step does no work for it."""
+
+        def anew(lane: Carry, again: Any) -> Carry:
+            seen, x = lane.seen.renewed(), lane.theta
+            first = FACTOR * 0.1 ** (1.0 + lane.renewed.astype(float)) * _length(seen.scale, self.fitting.extent(x))
+            new = lane._replace(seen=seen, radius=first, renewed=lane.renewed + 1, lost=jnp.zeros_like(lane.lost))
+            return jax.tree.map(lambda a, b: jnp.where(again, a, b), new, lane)
+
+        every = each_lane(self.lanes, anew)
+        return jax.lax.cond(jnp.any(again), lambda: every(carry, again), lambda: carry), loss
+
+    def _one(self, lane: Carry, held: Any, numbers: Numbers, limit: Any) -> tuple[Carry, Any, Any]:
+        """One lane after a look at one trial point, if it goes on; whether it starts again; its nll before it, NaN of
+        one that failed."""
         fresh, move = jnp.isinf(lane.nll), self._move(lane.seen, lane.theta, lane.radius)
         trial = jnp.where(held, lane.theta, lane.theta + move.step)
         rows = self.fitting.rows(trial, numbers)
@@ -164,10 +179,12 @@ class Scoring:
         lost = jnp.where(taken, 0, lane.lost + 1)
         count = jnp.where(fresh, 0, lane.count + 1)
         new = Carry(x, nll, seen, radius, count, lost, lane.renewed, lane.before, lane.state)
-        new = self._spell(self._ended(new, fresh, taken))
+        new, again = self._ended(new, fresh, taken)
+        new = self._spell(new)
         running = (lane.state == RUNNING) & (lane.count < limit)
         loss = jnp.where(fresh, jnp.where(rows.fine, rows.nll, jnp.nan), lane.nll)
-        return jax.tree.map(lambda a, b: jnp.where(running, a, b), new, lane), loss
+        again &= running & (new.state == RUNNING)
+        return jax.tree.map(lambda a, b: jnp.where(running, a, b), new, lane), again, loss
 
     def _move(self, seen: Seen, x: Any, radius: Any) -> Move:
         """The step within the radius; within the reach of numbers that have bounds."""
@@ -199,8 +216,8 @@ class Scoring:
         left, s, right = jnp.linalg.svd(triangle[:p, :p], full_matrices=False)
         return Seen(scale, s, right, left.T @ triangle[:p, p])
 
-    def _ended(self, lane: Carry, fresh: Any, taken: Any) -> Carry:
-        """Whether the lane has ended, seen from where it now stands; or starts again with fresh scaling and radius."""
+    def _ended(self, lane: Carry, fresh: Any, taken: Any) -> tuple[Carry, Any]:
+        """Whether the lane has ended, seen from where it now stands; or is to start again."""
         seen = lane.seen
         size = _length(seen.scale, self.fitting.extent(lane.theta))
         done = (jnp.linalg.norm(seen.along) <= FINE) & (jnp.linalg.norm(seen.plain) <= FINE * size)
@@ -209,13 +226,8 @@ class Scoring:
         tight = (lane.radius <= SMALLEST * size) & ~taken
         again = tight & ~close & (lane.renewed < RENEWALS)
         ended = jnp.where(done | worn | (tight & close), SETTLED, jnp.where(tight & ~again, STUCK, RUNNING))
-        renewed = seen.renewed()
-        first = (
-            FACTOR * 0.1 ** (1.0 + lane.renewed.astype(float)) * _length(renewed.scale, self.fitting.extent(lane.theta))
-        )
-        anew = lane._replace(seen=renewed, radius=first, renewed=lane.renewed + 1, lost=jnp.zeros_like(lane.lost))
-        lane = jax.tree.map(lambda a, b: jnp.where(again, a, b), anew, lane)
-        return lane._replace(state=jnp.where(fresh & ~taken, FAILED, ended).astype(lane.state.dtype))
+        state = jnp.where(fresh & ~taken, FAILED, ended).astype(lane.state.dtype)
+        return lane._replace(state=state), again
 
     def _spell(self, lane: Carry) -> Carry:
         """At the end of a spell: whether it brought so little that networks have converged."""

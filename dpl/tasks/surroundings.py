@@ -75,7 +75,7 @@ class Around:
         return replace(
             result,
             directions=(*result.directions, *hardly),
-            curves=curves.curves(shown),
+            curves=curves.Curves(shown),
             held_out=curves.held_out(shown),
             profiles=profiled.profiles,
             bootstrap=resampled.values,

@@ -33,10 +33,14 @@ NORMAL = 1.959963984540054
 """The 97.5 % quantile of the normal distribution"""
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
+    """What a look at one point tells: `Fitting.told`, with the logarithms of estimated scales free as well, the SI
+    values of the free numbers [p], their slopes and how their bijections bend."""
+
     arguments: Any
     A: Any
     z: Any
+    values: Any
     slope: Any
     bend: Any
     scales: Any
@@ -46,13 +50,18 @@ class _Seen(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _looker(fitting: Fitting) -> Any:
-    def look(x: Any, numbers: Numbers) -> _Seen:
+    def look(x: Any, numbers: Numbers) -> Seen:
         told = fitting.told(x, numbers, joint=True)
-        rows = told.rows
-        logs = told.log_likelihood
-        return _Seen(told.arguments, rows.A, rows.z, fitting.slope(x), fitting.bend(x), told.scales, rows.nll, logs)
+        rows, values = told.rows, fitting.each(lambda f, u: f.inward(u), x)
+        bends = fitting.slope(x), fitting.bend(x)
+        return Seen(told.arguments, rows.A, rows.z, values, *bends, told.scales, rows.nll, told.log_likelihood)
 
-    return compiling.jit(look, fitting.scenario.pieces, ("uncertainty", fitting))
+    return compiling.jit(look, True, ("look", fitting))
+
+
+def look(fitting: Fitting, x: Any, numbers: Numbers) -> Seen:
+    """In NumPy, by one program for all that is asked of single points, which is soon compiled rather than fast."""
+    return jax.device_get(_looker(fitting)(np.asarray(x), numbers))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +102,7 @@ class Uncertainty:
 
 def uncertainty(fitting: Fitting, x: Any, numbers: Numbers) -> Uncertainty:
     """Fisher's information at x [p], turned into covariances."""
-    seen: _Seen = jax.device_get(_looker(fitting)(np.asarray(x), numbers))
+    seen = look(fitting, x, numbers)
     p = fitting.size
     at_bound = _at_bound(fitting, np.asarray(x), seen)
     covariance, factor, null = _inverted(seen.A, at_bound)
@@ -132,7 +141,7 @@ def _least_squares(fitting: Fitting) -> bool:
     return o.distribution in ("normal", "lognormal") and not (o.below or o.above)
 
 
-def _at_bound(fitting: Fitting, x: np.ndarray, seen: _Seen) -> np.ndarray:
+def _at_bound(fitting: Fitting, x: np.ndarray, seen: Seen) -> np.ndarray:
     """Which free numbers [p] are next to a bound and pressed against it: there its bijection bends more than the
     likelihood does."""
     A = seen.A[:, : fitting.size]
