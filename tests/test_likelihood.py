@@ -105,19 +105,22 @@ def test_tails_have_numbers_and_slopes(name: str, a: tuple[float, ...], y: float
 def test_a_censored_datum(name: str) -> None:
     one, a, other, y = some(name)
     low, high = y[len(y) // 3], y[2 * len(y) // 3]
-    term = lambda y, *a: log_likelihood(one, y, a, below=low, above=high)  # noqa: E731
-    assert float(term(y[0], *a)) == pytest.approx(other.logcdf(low), rel=1e-8)
-    assert float(term(y[-1], *a)) == pytest.approx(np.log(other.sf(high - one.count)), rel=1e-8)
-    middle = y[len(y) // 2]
-    assert float(term(middle, *a)) == pytest.approx(float(one.log_density(middle, *a)))
-    for value in (y[0], middle, y[-1]):
-        score = jax.grad(lambda a, value=value: term(value, *a))(jnp.asarray(a))
-        for n in range(len(a)):
-            step = np.eye(len(a))[n] * 1e-5 * a[n]
-            slope = (term(value, *(a + step)) - term(value, *(a - step))) / (2e-5 * a[n])
-            assert float(score[n]) == pytest.approx(float(slope), rel=1e-5, abs=1e-7)
-        told = information(one, value, a, low, high)
-        assert np.isfinite(np.asarray(jnp.linalg.cholesky(told))).all()
+    places = jnp.asarray([y[0], y[len(y) // 2], y[-1]])  # hidden below, seen, hidden above
+
+    def term(y: Any, a: Any) -> Any:
+        return log_likelihood(one, y, tuple(a), below=low, above=high)
+
+    at = jax.jit(jax.vmap(jax.value_and_grad(term, argnums=1), (0, None)))
+    values, scores = at(places, jnp.asarray(a))
+    seen = other.logpmf(places[1]) if one.count else other.logpdf(places[1])
+    expected = np.asarray([other.logcdf(low), seen, np.log(other.sf(high - one.count))])
+    assert np.asarray(values) == pytest.approx(expected, rel=1e-8)
+    for n in range(len(a)):
+        step = np.eye(len(a))[n] * 1e-5 * a[n]
+        slopes = (at(places, a + step)[0] - at(places, a - step)[0]) / (2e-5 * a[n])
+        assert np.asarray(scores[:, n]) == pytest.approx(np.asarray(slopes), rel=1e-5, abs=1e-7)
+    told = jax.jit(jax.vmap(lambda y: information(one, y, a, low, high)))(places)
+    assert np.isfinite(np.asarray(jnp.linalg.cholesky(told))).all()
 
 
 def test_the_information_of_what_is_hidden_is_its_curvature() -> None:
@@ -135,7 +138,8 @@ def test_a_scale_that_is_left_out_has_its_place() -> None:
 def test_a_sample_has_the_mean() -> None:
     for name in ("bernoulli", "negative_binomial"):
         one, a, other, _ = some(name)
-        drawn = jax.vmap(lambda key, one=one, a=a: one.sample(key, *a))(jax.random.split(jax.random.key(0), 4000))
+        sample = jax.jit(jax.vmap(lambda key, one=one, a=a: one.sample(key, *a)))
+        drawn = sample(jax.random.split(jax.random.key(0), 4000))
         assert float(jnp.mean(drawn)) == pytest.approx(other.mean(), abs=4 * other.std() / 4000**0.5)
 
 

@@ -63,9 +63,6 @@ class Likelihood:
         """sample(key, …) -> one draw"""
         return self.family.sample
 
-    def median(self, *arguments: Any) -> Array:
-        return self.quantile(0.5, *arguments)
-
     def centre(self, *arguments: Any) -> Array:
         """What a curve of the model shows: the mean; of a lognormal quantity the median."""
         return jnp.asarray(arguments[0]) if self.name == "lognormal" else self.mean(*arguments)
@@ -90,7 +87,7 @@ def log_likelihood(one: Likelihood, y: Any, arguments: tuple[Any, ...], below: A
         above: what is no less was not measured, and is at least this.
     """
     low, high = _censored(y, below, above)
-    term = one.log_density(jnp.where(low | high, one.median(*map(jax.lax.stop_gradient, arguments)), y), *arguments)
+    term = one.log_density(jnp.where(low | high, one.centre(*map(jax.lax.stop_gradient, arguments)), y), *arguments)
     if below is not None:
         term = jnp.where(low, one.log_cdf(jnp.where(low, below, y), *arguments), term)
     if above is not None:
@@ -173,7 +170,11 @@ def _log_over(y: Any, median: Any, spread: Any) -> Array:
 def _by_differences(tail: Callable[..., Array], density: Callable[..., Array] | None = None) -> Callable[..., Array]:
     """A function of y and shape arguments whose derivatives by these JAX lacks: they are central differences of it.
 
-    Of the shape a share of 1e-4 either way: eight digits of a slope and of a curvature, enough for a likelihood.
+    Of the shape a share of 1e-4 either way: eight digits of a slope and of a curvature, enough for a likelihood. All
+    ends of the differences are one call: each call of an incomplete beta function takes seconds to compile.
+
+    Args:
+        density: density(value, y, …), the derivative by y if it is known, given the function's value.
     """
 
     @jax.custom_jvp
@@ -182,14 +183,16 @@ def _by_differences(tail: Callable[..., Array], density: Callable[..., Array] | 
 
     @whole.defjvp
     def _(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
-        value = whole(*primals)
-        moved: Any = jnp.zeros_like(value)
-        for n, tangent in enumerate(tangents):
-            h = 1e-4 * jnp.maximum(jnp.abs(jax.lax.stop_gradient(primals[n])), 1e-4)
-            up, down = ((*primals[:n], primals[n] + e, *primals[n + 1 :]) for e in (h, -h))
-            slope = (whole(*up) - whole(*down)) / (2 * h)
-            moved = moved + (density(*primals) if density is not None and n == 0 else slope) * tangent
-        return value, moved
+        arguments = list(jnp.broadcast_arrays(*primals))
+        first = 0 if density is None else 1
+        steps = [1e-4 * jnp.maximum(jnp.abs(jax.lax.stop_gradient(a)), 1e-4) for a in arguments[first:]]
+        moves = [(n, sign * step) for n, step in enumerate(steps, first) for sign in (1, -1)]
+        places = [arguments, *([*arguments[:n], arguments[n] + e, *arguments[n + 1 :]] for n, e in moves)]
+        value, *ends = whole(*(jnp.stack(column) for column in zip(*places, strict=True)))
+        slopes = [(up - down) / (2 * step) for up, down, step in zip(ends[::2], ends[1::2], steps, strict=True)]
+        if density is not None:
+            slopes = [density(value, *primals), *slopes]
+        return value, sum((s * t for s, t in zip(slopes, tangents, strict=True)), jnp.zeros_like(value))
 
     return whole
 
@@ -215,8 +218,8 @@ def _student_density(t: Any, df: Any) -> Array:
     return FAMILIES["student"].log_density(t, 0.0, 1.0, df)
 
 
-def _student_slope(t: Array, df: Array) -> Array:
-    return jnp.exp(_student_density(t, df) - _student_log_cdf(t, df))
+def _student_slope(log_cdf: Array, t: Array, df: Array) -> Array:
+    return jnp.exp(_student_density(t, df) - log_cdf)
 
 
 _student_log_cdf = _by_differences(_student_tail, _student_slope)
