@@ -302,6 +302,27 @@ def test_a_number_without_effect_leaves_the_errors_of_the_others_as_they_are():
     assert with_idle.free == alone.free
 
 
+def test_data_that_are_met_exactly_are_a_result_with_a_note():
+    result = fitted(points(lambda v, x: v["a"] * x, (Param("a", 1.0),)), [1, 2], [2, 4])
+    assert found(result)[0] == pytest.approx(2) and errors(result)[0] < 1e-12
+    assert np.isinf(result.log_likelihood) and any("met exactly" in note for note in result.notes)
+
+
+def test_as_many_numbers_as_data_leave_nothing_for_a_scale():
+    result = fitted(LINE, [1, 2], [2.0, 4.5])
+    np.testing.assert_allclose(found(result), [2.5, -0.5], rtol=1e-6)
+    assert np.isnan(errors(result)).all() and np.isnan(result.scales["d.y"].value)
+    assert np.isinf(result.log_likelihood) and np.isinf(result.aic)
+    assert any("2 numbers and a scale from 2 values" in note for note in result.notes)
+
+
+def test_what_is_all_censored_tells_no_scale():
+    scenario = points(lambda v, x: (v["a"] * x, 100.0), (Param("a", 1.0),), estimated=True, below=True)
+    result = fitted(scenario, [1, 2, 3], [2.0, 4.5, 5.6])
+    assert result.censored == 3 and np.isnan(result.scales["d.y"].value)
+    assert any("beyond a limit of detection" in note for note in result.notes)
+
+
 # ---------------------------------------------------------------- starts
 
 

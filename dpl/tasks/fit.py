@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -210,6 +211,7 @@ def _result(
     first = {f.name: values[f.name][0] if f.each else values[f.name] for f in fitting.free}
     start = jax.device_get(fitting.inward(began[best]))
     initial = {f.name: start[f.name][0] if f.each else start[f.name] for f in fitting.free}
+    log_likelihood = math.inf if found.exact else found.log_likelihood
     compiled = (loop.seconds.compile or 0.0) + perf_counter() - before
     result = Fitted(
         kind=task.kind,
@@ -226,11 +228,11 @@ def _result(
         estimates=uncertainty.estimates(fitting, found, began[best], posed.labels),
         scales=uncertainty.scales(fitting, found),
         networks=vary.networks(fitting.free),
-        nll=found.nll,
-        log_likelihood=found.log_likelihood,
+        nll=-math.inf if found.exact else found.nll,
+        log_likelihood=log_likelihood,
         rss=tally.rss,
-        aic=2.0 * free - 2.0 * found.log_likelihood,
-        bic=free * float(np.log(max(tally.count, 1))) - 2.0 * found.log_likelihood,
+        aic=2.0 * free - 2.0 * log_likelihood,
+        bic=free * float(np.log(max(tally.count, 1))) - 2.0 * log_likelihood,
         count=tally.count,
         skipped=tally.skipped,
         censored=tally.censored,
@@ -308,6 +310,7 @@ def _notes(
         notes.append("no step led further, though the gradient is not small: what was found may not be the best")
     if failed := int((carry.state == FAILED).sum()):
         notes.append(f"{failed:_} of {posed.starts:_} starts failed: nothing finite could be computed where they began")
+    notes += _scale_notes(posed, found)
     for direction in found.directions:
         said = " ".join(f"{number(w)}·{name}" for name, w in direction.parts)
         notes.append(f"the data do not determine {said}: no standard errors for what takes part in it")
@@ -317,6 +320,21 @@ def _notes(
     if lost:
         notes.append(f"tasks that follow do not know of {', '.join(lost)}: only params of all runs are kept")
     return tuple(notes)
+
+
+def _scale_notes(posed: Posed, found: Uncertainty) -> list[str]:
+    """Estimated scales that nothing tells."""
+    fitting = posed.fitting
+    n = sum(int(np.sum(known)) for known in posed.numbers.cases.known.values())
+    notes = [f"all of {name} is beyond a limit of detection: nothing tells its scale" for name in found.unseen]
+    endless = ", and the likelihood has no end" if found.exact else ""
+    if fitting.estimated and found.freedom <= 0 and (found.squares or found.exact):
+        told = f"{n - found.freedom:_} numbers and a scale from {n:_} values"
+        notes.append(f"{told}: nothing is left to tell the scale{endless}; give the scale, or vary less")
+    elif found.exact:
+        names = " and ".join(found.exact)
+        notes.append(f"{names} is met exactly: what is told as its scale is rounding{endless}")
+    return notes
 
 
 def _bounds(fitting: Fitting, found: Uncertainty) -> list[bool]:

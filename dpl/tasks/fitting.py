@@ -33,6 +33,9 @@ REACH = 2.0
 HALVINGS = 60
 """Steps of the search for the most likely scale, which starts between e^-30 and e^30 of a first guess"""
 
+ROUNDING = 1e-16
+"""A scale is estimated to be at least this share of the data, so that what is met exactly has finite rows"""
+
 
 class Numbers(NamedTuple):
     """What a fit reads and what does not shape its program: a change of any of it never retraces.
@@ -469,7 +472,8 @@ def most_likely_scale(o: Observation, y: Any, known: Any, found: tuple[Any, ...]
     count = jnp.maximum(jnp.sum(known), 1).astype(y.dtype)
     off = jnp.log(jnp.where(y > 0, y, 1.0)) - jnp.log(found[0]) if o.distribution == "lognormal" else y - found[0]
     square = jnp.sum(jnp.where(known, off**2, 0.0)) / count
-    scale = jnp.sqrt(square) + 1e-150  # data that are met exactly: a likelihood without an end
+    size = jnp.mean(jnp.where(known, 1.0 if o.distribution == "lognormal" else y**2, 0.0)) * y.size / count
+    scale = jnp.sqrt(square) + ROUNDING * jnp.sqrt(size) + 1e-150  # data that are met exactly: likelihood without end
     if o.distribution in ("normal", "lognormal") and not (o.below or o.above):
         return scale
 

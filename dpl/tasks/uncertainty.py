@@ -18,9 +18,9 @@ import numpy as np
 from jax.scipy import special
 
 from dpl.runtime import compiling
-from dpl.runtime.spec import Network, Unit
+from dpl.runtime.spec import Network, Observation, Unit
 from dpl.tasks.fitted import Direction, Estimate
-from dpl.tasks.fitting import Fitting, Numbers
+from dpl.tasks.fitting import Fitting, Numbers, Term, complete
 from dpl.tasks.vary import AT_BOUND, Freedom
 
 NOTHING = 1e-11
@@ -31,6 +31,10 @@ WEIGHT = 0.1
 """Weights so small against the largest are left out of a direction in words"""
 NORMAL = 1.959963984540054
 """The 97.5 % quantile of the normal distribution"""
+
+EXACT, NEAR = 1e-14, 1e-6
+"""A scale that is so small a share of the data is rounding: they are met exactly; where no data are left over, it is
+what iterations left"""
 
 
 class Seen(NamedTuple):
@@ -92,6 +96,10 @@ class Uncertainty:
     """How many directions of the free numbers no data tell"""
     freedom: int
     """How many data are left: n less the numbers that they tell"""
+    exact: tuple[str, ...]
+    """Observations that are met exactly, so that the likelihood of a scale near 0 has no end"""
+    unseen: tuple[str, ...]
+    """Observations all of which are beyond a limit of detection: nothing tells their estimated scale"""
 
     @property
     def se(self) -> np.ndarray:
@@ -110,6 +118,7 @@ def uncertainty(fitting: Fitting, x: Any, numbers: Numbers) -> Uncertainty:
     undetermined = int(np.any(null[:, :p] != 0, axis=1).sum())
     freedom = count - (p - int(at_bound.sum()) - undetermined)
     inflation = count / freedom if squares and freedom > 0 else math.nan if squares else 1.0
+    unseen = tuple(o.name for o in fitting.estimated if _unseen(o, numbers, seen))
     names = (*fitting.names, *(f"σ({o.name})" for o in fitting.estimated))
     weights = [True] * p
     for f in fitting.free:
@@ -122,7 +131,7 @@ def uncertainty(fitting: Fitting, x: Any, numbers: Numbers) -> Uncertainty:
         seen.slope,
         at_bound,
         tuple(d for row in null if (d := _direction(row, names, weights)) is not None),
-        {name: float(scale) * math.sqrt(inflation) for name, scale in seen.scales.items()},
+        {n: math.nan if n in unseen else float(s) * math.sqrt(inflation) for n, s in seen.scales.items()},
         student_quantile(freedom) if squares and freedom > 0 else NORMAL,
         float(seen.nll),
         float(seen.log_likelihood),
@@ -130,6 +139,8 @@ def uncertainty(fitting: Fitting, x: Any, numbers: Numbers) -> Uncertainty:
         squares,
         undetermined,
         freedom,
+        _exact(fitting, numbers, seen, freedom),
+        unseen,
     )
 
 
@@ -139,6 +150,23 @@ def _least_squares(fitting: Fitting) -> bool:
         return False
     (o,) = fitting.estimated
     return o.distribution in ("normal", "lognormal") and not (o.below or o.above)
+
+
+def _exact(fitting: Fitting, numbers: Numbers, seen: Seen, freedom: int) -> tuple[str, ...]:
+    """The observations whose estimated scale is that of rounding."""
+    told: list[str] = []
+    for o in fitting.estimated:
+        y = np.asarray(numbers.cases.observed[o.name])[np.asarray(numbers.cases.known[o.name])]
+        size = 1.0 if o.distribution == "lognormal" else float(np.sqrt(np.mean(y**2))) if y.size else 0.0
+        if not _unseen(o, numbers, seen) and seen.scales[o.name] <= (EXACT if freedom > 0 else NEAR) * size:
+            told.append(o.name)
+    return tuple(told)
+
+
+def _unseen(o: Observation, numbers: Numbers, seen: Seen) -> bool:
+    y, known = np.asarray(numbers.cases.observed[o.name]), np.asarray(numbers.cases.known[o.name])
+    _, below, above = Term(o).split(complete(o, seen.arguments[o.name], seen.scales[o.name]))
+    return bool(np.all(np.asarray(Term(o).beyond(y, below, above))[known]))
 
 
 def _at_bound(fitting: Fitting, x: np.ndarray, seen: Seen) -> np.ndarray:
@@ -261,7 +289,8 @@ def scales(fitting: Fitting, found: Uncertainty) -> dict[str, Estimate]:
     for n, o in enumerate(fitting.estimated):
         unit = Unit() if o.distribution == "lognormal" else o.unit
         value, spread = found.scales[o.name] / unit.scale, float(found.se[fitting.size + n])
-        ends = value * math.exp(-NORMAL * spread), value * math.exp(NORMAL * spread)
+        with np.errstate(over="ignore"):
+            ends = value * float(np.exp(-NORMAL * spread)), value * float(np.exp(NORMAL * spread))
         told[o.name] = Estimate(value, value * spread, ends, unit.text, origin=o.origin)
     return told
 
