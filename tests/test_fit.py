@@ -352,6 +352,15 @@ def test_starts_that_fail_do_not_fail_the_fit_unless_all_do():
         fitted(root, x, y)
 
 
+def test_a_start_without_a_likelihood_is_blamed_on_its_row_and_argument():
+    counts = points(lambda v, x: (v["a"] - x,), (Param("a", 1.5),), "poisson")
+    with pytest.raises(NumericalFailure, match=r"d\.y in row 2 of the data: the mean of `poisson` is -0\.5"):
+        fitted(counts, [0, 2, 3], [1, 2, 3])
+    prior = Param("a", 1.0, prior=Distribution("uniform", (6.0, 9.0)))
+    with pytest.raises(NumericalFailure, match="a starts where its prior, `uniform`"):
+        fitted(points(lambda v, x: (v["a"] * x, 1.0), (prior,)), [1, 2], [7, 15])
+
+
 def test_other_numbers_do_not_trace_again():
     model = points(lambda v, x: v["a"] * jnp.exp(-v["b"] * x), (Param("a", 1.0), Param("b", 1.0)))
     x = np.linspace(0, 3, 7)

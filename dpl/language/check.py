@@ -5,7 +5,7 @@ Works on the AST alone, so that `dpl check` needs no algebra. What passes here i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dpl.language import syntax
@@ -114,6 +114,7 @@ def _distribution(variable: Variable, prior: syntax.Call, problems: list[Diagnos
     if low is not None and high is not None and not low < high:
         message = "this range is upside down: its low end must be below its high end"
         problems.append(Diagnostic("range-upside-down", message, Label(prior.span, "drawn from here")))
+    _drawn_start(variable, row.name, values, prior, problems)
     domain = variable.declaration.domain
     if isinstance(domain, syntax.Range) and low is not None and high is not None:
         ends = bound_of(variable, domain.low, domain), bound_of(variable, domain.high, domain) if domain.high else None
@@ -127,6 +128,27 @@ def _distribution(variable: Variable, prior: syntax.Call, problems: list[Diagnos
                     related=(Label(domain.span, "its range"),),
                 )
             )
+
+
+def _drawn_start(
+    variable: Variable, name: str, values: Mapping[str, float | None], prior: syntax.Call, problems: list[Diagnostic]
+) -> None:
+    """A param starts where its prior does not say that it cannot be."""
+    if variable.kind != "param" or variable.value is None:
+        return
+    start, low, high = value_of(variable.value), values.get("low"), values.get("high")
+    if name in ("lognormal", "exponential"):
+        low = 0.0
+    elif name == "beta":
+        low, high = 0.0, 1.0
+    if start is None or low is None:
+        return
+    slack = 1e-9 * max(abs(low), abs(high or 0.0))
+    if start < low - slack or (high is not None and start > high + slack) or (name == "lognormal" and start <= 0):
+        message = f"`{variable.path}` starts where its distribution says that it cannot be"
+        label = Label(variable.value.span, f"is outside of {prior.span.text}")
+        related = (Label(prior.span, "its distribution"),)
+        problems.append(Diagnostic("out-of-range", message, label, related, "start within it, or widen it"))
 
 
 def _ranges(system: System, problems: list[Diagnostic]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpl.runtime import blame, solve
+from dpl.runtime import blame, rows, solve
+from dpl.runtime.likelihood import LIKELIHOODS
 from dpl.runtime.program import Scenario
+from dpl.runtime.spec import Observation, Param
 from dpl.tasks.deterministic import Minimisation
 from dpl.tasks.engine import NotFinite
-from dpl.tasks.fitting import Fitting, Numbers
+from dpl.tasks.fitting import Fitting, Numbers, Term, complete, prior_nll
 from dpl.tasks.problem import Problem
 from dpl.tasks.result import NumericalFailure, Sample, number
 from dpl.tasks.sampling import drawn, sample
@@ -80,9 +82,61 @@ def explain_fit(
         shared = {name: value for name, value in found.values.items() if name not in own}
         cause = _cause(fitting.scenario, {**numbers.base, **shared, **row})
         cause = f"{cause or 'no finite value'} in the run of {labels[run]}" if labels[run] else cause
+    else:
+        cause = _unlikely(fitting, numbers, arguments, found.values)
     return NumericalFailure(
         task, 0, "the likelihood", which, found.values, quantities(fitting.free, found.values), cause
     )
+
+
+SHARE = ("bernoulli", "p")
+ABOVE = {"poisson": ("mean",), "negative_binomial": ("mean", "size"), "lognormal": ("median", "spread")} | {
+    "normal": ("sd",),
+    "student": ("sd", "df"),
+    "exponential": ("mean",),
+    "beta": ("a", "b"),
+    "gumbel": ("scale",),
+}
+"""The arguments of distributions that must be above 0"""
+
+
+def _unlikely(fitting: Fitting, numbers: Numbers, arguments: Mapping[str, Any], values: Values) -> str | None:
+    """In words, which prior or which cell of the data has no likelihood, though all arguments are finite."""
+    for f in fitting.with_prior:
+        if not np.isfinite(prior_nll(f, np.asarray(values[f.name]))).all():
+            assert isinstance(f.declaration, Param) and f.declaration.prior is not None
+            told = f"{f.name} starts where its prior, `{f.declaration.prior.name}`, says that it cannot be"
+            return f"{told} ({f.declaration.origin}): start it elsewhere, or widen its prior"
+    scales = fitting.scales(fitting.outward(values), numbers)
+    for o in fitting.observations:
+        y, known = np.asarray(numbers.cases.observed[o.name]), np.asarray(numbers.cases.known[o.name])
+        every = [np.broadcast_to(a, y.shape) for a in complete(o, arguments[o.name], scales.get(o.name))]
+        density = np.asarray(jax.vmap(Term.of(o))(y.ravel(), *(a.ravel() for a in every))).reshape(y.shape)
+        wrong = known & ~np.isfinite(density)
+        if wrong.any():
+            at = tuple(np.argwhere(wrong)[0].tolist())
+            where = f" ({o.origin})" if o.origin else ""
+            return f"{o.name} in row {_row(fitting.scenario, o, at):_} of the data: {_argument(o, every, at)}{where}"
+    return None
+
+
+def _argument(o: Observation, every: Sequence[Any], at: tuple[int, ...]) -> str:
+    """What is wrong with the arguments at one datum."""
+    given = {n: float(a[at]) for n, a in zip(LIKELIHOODS[o.distribution].arguments, every, strict=False)}
+    for name, value in given.items():
+        if (o.distribution, name) == SHARE and not 0 < value < 1:
+            return f"the {name} of `{o.distribution}` is {number(value)}, and it must lie between 0 and 1"
+        if name in ABOVE.get(o.distribution, ()) and not value > 0:
+            return f"the {name} of `{o.distribution}` is {number(value)} in SI units, and it must be above 0"
+    told = ", ".join(f"{name} = {number(value)}" for name, value in given.items())
+    return f"what was measured is impossible under `{o.distribution}` with {told} in SI units"
+
+
+def _row(scenario: Scenario, o: Observation, at: tuple[int, ...]) -> int:
+    """Which row of its data a datum is, from 1."""
+    data = [other.data for other in scenario.spec.observations if other.data]
+    runs = rows.said(scenario.spec, scenario.program.data, data).runs
+    return int(runs.rows[o.data][at[0]][at[1] if len(at) > 1 else 0]) + 1
 
 
 def _finite(loss: Callable[[Any], Any], theta: Any) -> tuple[Any, Any]:

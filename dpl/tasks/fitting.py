@@ -284,7 +284,7 @@ class Fitting:
         """The negative log density of the priors in declared units."""
         values, total = self.inward(x), jnp.zeros(())
         for f in self.with_prior:
-            total = total + jnp.sum(_prior_nll(f, values[f.name]))
+            total = total + jnp.sum(prior_nll(f, values[f.name]))
         return total
 
     def _prior_rows(self, x: Any, wide: int) -> tuple[Any, Any]:
@@ -493,7 +493,7 @@ def most_likely_scale(o: Observation, y: Any, known: Any, found: tuple[Any, ...]
 # ---------------------------------------------------------------- priors
 
 
-def _prior_nll(f: Freedom, value: Any) -> Any:
+def prior_nll(f: Freedom, value: Any) -> Any:
     """Of each number of a param, in its declared unit."""
     declaration = f.declaration
     assert isinstance(declaration, Param) and declaration.prior is not None
@@ -509,7 +509,7 @@ def _prior_row(f: Freedom, u: Any) -> tuple[Any, Any]:
     back = jnp.exp if log else lambda w: w
     ones = jnp.ones_like(u)
     w, slope = jax.jvp(to, (u,), (ones,))
-    first = lambda w: jax.jvp(lambda w: _prior_nll(f, back(w)), (w,), (ones,))[1]  # noqa: E731
+    first = lambda w: jax.jvp(lambda w: prior_nll(f, back(w)), (w,), (ones,))[1]  # noqa: E731
     gradient, curvature = jax.jvp(first, (w,), (ones,))
     curvature = jnp.where(curvature > 0, curvature, gradient**2)
     size = jnp.sqrt(curvature)
