@@ -204,12 +204,12 @@ def _result(
     x = carry.theta[best]
     found = uncertainty.uncertainty(fitting, x, numbers)
     tally = _tally(posed, found)
-    values = jax.device_get(fitting.inward(x))
+    values = fitting.values(x)
     ready.keep({f.name: values[f.name] for f in fitting.free if not f.each and f.name in ready.scenario.keys})
     names, covariance, correlation = uncertainty.covariance(fitting, found)
     free = fitting.size - found.undetermined + len(fitting.estimated)
     first = {f.name: values[f.name][0] if f.each else values[f.name] for f in fitting.free}
-    start = jax.device_get(fitting.inward(began[best]))
+    start = fitting.values(began[best])
     initial = {f.name: start[f.name][0] if f.each else start[f.name] for f in fitting.free}
     log_likelihood = math.inf if found.exact else found.log_likelihood
     compiled = (loop.seconds.compile or 0.0) + perf_counter() - before
@@ -282,7 +282,7 @@ def _tally(posed: Posed, found: Uncertainty) -> Tally:
 def _starts(fitting: Fitting, carry: Any, nll: np.ndarray) -> tuple[FitStart, ...]:
     told: list[FitStart] = []
     for k in range(len(nll)):
-        values = jax.device_get(fitting.inward(carry.theta[k]))
+        values = fitting.values(carry.theta[k])
         shown = {
             f.name: declared(values[f.name], f.declaration.unit).value
             for f in fitting.free

@@ -113,6 +113,22 @@ class Fitting:
         """SI values by name from x [p]; of what each run has its own with a leading axis of runs."""
         return inward(self.free, self.unflat(x))
 
+    def values(self, x: Any) -> dict[str, Any]:
+        """`inward` in NumPy, by one small program: operation by operation each would be compiled by itself."""
+        return jax.device_get(self._inward(np.asarray(x)))
+
+    def numbers(self, values: Values) -> np.ndarray:
+        """`outward` in NumPy, by one small program."""
+        return np.asarray(self._outward({f.name: jax.tree.map(_float, values[f.name]) for f in self.free}))
+
+    @cached_property
+    def _inward(self) -> Any:
+        return jax.jit(self.inward)
+
+    @cached_property
+    def _outward(self) -> Any:
+        return jax.jit(self.outward)
+
     def unflat(self, x: Any) -> dict[str, Any]:
         """The free numbers by name."""
         shared, own = self._parts(x)
@@ -345,6 +361,10 @@ def _zeros(scenario: Scenario, f: Freedom) -> Any:
         weights = scenario.program.values[scenario.keys[f.name]]
         return jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), weights)
     return np.zeros(getattr(f.declaration, "shape", ()))
+
+
+def _float(value: Any) -> np.ndarray:
+    return np.asarray(value, float)
 
 
 def _bounded(f: Freedom) -> bool:

@@ -57,7 +57,7 @@ def starts(ready: Setup, fitting: Fitting, current: Mapping[str, Any], how: str,
         for f in numbers:
             place = share[ends[f.name] - sizes[f.name] : ends[f.name]].reshape(np.shape(current[f.name]))
             values[f.name] = _number(ready, f, own, current[f.name], place)
-        told.append(np.asarray(fitting.outward(values)))
+        told.append(fitting.numbers(values))
     return np.stack(told)
 
 

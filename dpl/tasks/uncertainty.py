@@ -257,8 +257,8 @@ def estimates(fitting: Fitting, found: Uncertainty, start: Any, labels: tuple[st
     """Of everything but networks, in declared units; `start` [p] is where the best start began."""
     p, scale = fitting.size, units(fitting)
     se = np.where(found.at_bound, np.nan, found.se[:p])
-    values, began = (fitting.inward(jnp.asarray(x)) for x in (found.x, start))
-    ends = [fitting.inward(jnp.asarray(found.x + sign * found.quantile * se)) for sign in (-1.0, 1.0)]
+    values, began = (fitting.values(x) for x in (found.x, start))
+    ends = [fitting.values(found.x + sign * found.quantile * se) for sign in (-1.0, 1.0)]
     errors = fitting.unflat(jnp.asarray(np.abs(found.slope) * se / scale))
     bound = fitting.unflat(jnp.asarray(found.at_bound))
     told: dict[str, Estimate] = {}
