@@ -6,7 +6,8 @@ from scipy.interpolate import PchipInterpolator
 from dpl import language
 from dpl.language.diagnostics import CompileError
 from dpl.language.source import Source
-from tests.compiled import at, gradient, static
+from dpl.runtime import program
+from tests.compiled import at, gradient, source, static
 
 
 def checked(text):
@@ -164,3 +165,44 @@ def test_a_call_is_the_value_of_the_table_and_of_an_array_of_each_element(using,
     assert found["y"] == pytest.approx(between)
     assert found["all"].tolist() == [1, 1, 2, 4, 4]
     assert gradient(text, "k") == pytest.approx(slope)
+
+
+# ---------------------------------------------------------------- beyond the ends
+
+
+def notes(text, **changes):
+    return program.load(source(text), "test").scenarios["S"].simulate(**changes).notes
+
+
+DRIVE = "table drive(t: min) -> power: kW { 0: 1, 1: 2 }\n"
+
+
+def test_a_run_tells_that_it_reads_a_table_beyond_its_ends():
+    text = DRIVE + static("state E: kJ = 0", "E' = drive(time)", "run for %s [s]")
+    assert notes(text % 60) == []
+    assert notes(text % 120) == [
+        "drive is read beyond its ends from 60.6 s on, by up to 1 min: there it holds its last value"
+    ]
+
+
+def test_so_does_one_in_which_nothing_moves_and_one_with_events():
+    still = DRIVE + static("param x: s = 10", "metric e: kW = drive(x)")
+    assert notes(still) == [] and notes(still, x=90.0) == [
+        "drive is read beyond its ends, by up to 0.5 min: there it holds its last value"
+    ]
+    events = DRIVE + static(
+        "state E: kJ = 0", "E' = drive(time + 30 [s])", "when E > 1 [kJ] { stop }", "run for 60 [s]"
+    )
+    assert not any("beyond" in note for note in notes(events))
+    assert "beyond its ends from 30" in notes(events.replace("1 [kJ]", "1 [GJ]"))[0]
+
+
+def test_what_reads_a_table_inside_a_search_for_a_root_is_told_of_too():
+    text = "table f(x) -> y { 0: 0, 1: 1 }\n" + static("param k = 0.5", "let q in 0..5", "q + f(q) = k")
+    assert notes(text) == []
+    assert notes(text, k=3.0) == ["f is read beyond its ends, by up to 1: there it holds its last value"]
+
+
+def test_a_run_that_is_longer_than_its_data_tells_so():
+    text = "data w(t: s as time, u) { 0, 1; 5, 2 }\n" + static("state x = 0", "x' = w.u", "run for 10 [s]")
+    assert notes(text) == ["w.u is read beyond its ends from 5.05 s on, by up to 5 s: there it holds its last value"]

@@ -106,6 +106,11 @@ def points_of(path: str) -> Symbol:
     return symbol(f"points {path}")
 
 
+def path_of(points: Symbol) -> str:
+    """Of which table or column they are."""
+    return points.name.removeprefix("points ")
+
+
 def is_compound(expr: Expr) -> bool:
     """Whether it stands for weights or points, of which nothing is computed by itself."""
     return bool(expr.is_Symbol) and expr.name.startswith(("weights ", "points "))

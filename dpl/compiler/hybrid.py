@@ -30,6 +30,7 @@ from dpl.compiler.lower import (
 )
 from dpl.compiler.margins import margin
 from dpl.compiler.names import identifier
+from dpl.compiler.shapes import Shapes
 from dpl.compiler.slices import INSTANT
 from dpl.compiler.start import beginning
 from dpl.compiler.timing import Timing, groups, timing
@@ -51,7 +52,8 @@ def lower_hybrid(system: System) -> Lowered:
     read = [m.reductions(jumping) for m in modes]
     rows = read[0].rows
     assert all(r.rows == rows for r in read), "modes differ in what they record: a bug in DPL"
-    lowered = [m.lowered(r, base) for m, r in zip(modes, read, strict=True)]
+    looked = _lookups(modes, read)
+    lowered = [m.lowered(r, base, places) for m, r, places in zip(modes, read, looked, strict=True)]
     begin = beginning(causals[0], timings[0])
     modes[0].start(begin)
     for mode in modes:
@@ -75,6 +77,16 @@ def lower_hybrid(system: System) -> Lowered:
         base,
         tuple(replace(m, functions=s.functions(), raw=s.raw) for m, s in zip(lowered, modes, strict=True)),
     )
+
+
+def _lookups(modes: Sequence[_Mode], read: Sequence[Reductions]) -> list[dict[str, Expr]]:
+    """By mode the numbers at which something is looked up in any mode; NaN where it is not in this one."""
+    found: list[dict[str, Expr]] = []
+    for mode, reduced in zip(modes, read, strict=True):
+        shapes = Shapes(mode.translator)
+        found.append({name: mode.or_nan(x) for name, x in mode.lookups(reduced).items() if not shapes.of(x)})
+    names = dict.fromkeys(name for places in found for name in places)
+    return [{name: places.get(name, NAN) for name in names} for places in found]
 
 
 def _one_layout(timings: list[Timing]) -> list[Timing]:
@@ -141,8 +153,8 @@ class _Mode(Measuring):
         """Told apart by their text, not by what they equal in this mode, so that they are the same in all."""
         return reductions(self.translator, lambda value: bool(self.behind(value) & jumping), lambda value: value)
 
-    def lowered(self, read: Reductions, base: Fraction | None) -> LoweredMode:
-        """All but `fixed`, which comes last, and `start`."""
+    def lowered(self, read: Reductions, base: Fraction | None, places: dict[str, Expr]) -> LoweredMode:
+        """All but `fixed`, which comes last, and `start`; `places`: where something is looked up."""
         still = self.translator.structure.held
         moved = tuple(i for i, (v, _) in enumerate(self.timing.states) if v not in still)
         rates = tuple(r if i in moved else ZERO for i, r in enumerate(self.timing.rate_symbols))
@@ -156,7 +168,7 @@ class _Mode(Measuring):
             self.instant("instants", INSTANTS, tuple(ZERO if self.lacks(e) else e for e in read.instants))
         valueless = tuple(i for i, e in enumerate(read.instants) if self.lacks(e))
         quantities = {v.path: self.or_nan(self.translator.symbol(v)) for v in self.observed}
-        self.instant("observe", OBSERVE, quantities)
+        self.instant("observe", OBSERVE, quantities | places)
         self.sensors(self.or_nan)
         transitions = tuple(self.transition(e) for e in self.system.events)
         self.knots([*right, *self.conditions()])

@@ -37,6 +37,18 @@ def slope(call: Expr) -> Expr:
     return looked_up(points, x, found[0], found[1] + 1)
 
 
+def places(body: Sequence[ir.Statement], values: Iterable[Expr]) -> dict[Expr, Symbol]:
+    """Everywhere that something is looked up by `values` and what they are computed with, and in which points."""
+    exprs = list(values)
+    for statement in body:
+        inner: dict[Symbol, Expr] = {}
+        for assign in statement.body if isinstance(statement, ir.Root) else ():
+            inner[assign.target] = assign.value.xreplace(inner)
+        exprs += [e.xreplace(inner) for e in ir.expressions(statement)]
+    calls = (node for e in exprs for node in sp.preorder_traversal(e) if lookup_of(node) is not None)
+    return {node.args[1]: node.args[0] for node in calls}
+
+
 def point_times(body: Sequence[ir.Statement], values: Iterable[Expr], fixed: Callable[[Expr], bool]) -> list[Expr]:
     """The times, as arrays, at which what is looked up by the time passes its points.
 

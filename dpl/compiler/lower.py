@@ -5,6 +5,7 @@ A smooth scenario is one system; one with events is a smooth system for each com
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,8 +13,9 @@ from functools import cached_property
 from typing import Any
 
 from dpl.compiler import ir
-from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, free
+from dpl.compiler.algebra import INFINITY, TIME, Expr, Symbol, free, path_of
 from dpl.compiler.equations import CausalSystem, Search, causal_system
+from dpl.compiler.lookups import places
 from dpl.compiler.slices import Pattern, Slices, Tick
 from dpl.compiler.start import Beginning, Start, beginning
 from dpl.compiler.structure import Relation, causalize
@@ -179,6 +181,24 @@ class Measuring(Slices):
         by_path = {v.path: v for v in reversed([*found, *self.translator.components.values()])}
         return tuple(reversed(by_path.values()))
 
+    def lookups(self, read: Reductions) -> dict[str, Expr]:
+        """Where tables and columns of data are read: `drive 1`, `drive 2` for the table `drive`.
+
+        `observe` returns it too, so that a run can tell that it was beyond the ends of their points.
+        """
+        timing, values = self.timing, [value for _, value in self.causal.measures]
+        values += [*timing.rate_symbols, *read.quadratures, *read.recorded, *read.instants]
+        found = places(self.statements, map(self.causal.aliased, values))
+        known = {*timing.instant, *timing.fixed, *(t for s in self.statements for t in ir.targets(s))}
+        known -= timing.clocks.keys() - set(timing.held)
+        counts: Counter[str] = Counter()
+        told: dict[str, Expr] = {}
+        for x, points in found.items():
+            if known.issuperset(x.free_symbols):
+                counts[path_of(points)] += 1
+                told[f"{path_of(points)} {counts[path_of(points)]}"] = x
+        return told
+
     def reductions(self) -> Reductions:
         jumping = {*self.timing.held, *self.timing.sampled_symbols}
         return reductions(self.translator, lambda value: bool(self.behind(value) & jumping), self.causal.aliased)
@@ -268,7 +288,7 @@ def _lower_smooth(s: Measuring) -> Lowered:
             s.instant("recorded", RECORDED, read.recorded)
         if read.instants:
             s.instant("instants", INSTANTS, read.instants)
-    s.instant("observe", OBSERVE, {v.path: s.translator.symbol(v) for v in s.observed})
+    s.instant("observe", OBSERVE, {v.path: s.translator.symbol(v) for v in s.observed} | s.lookups(read))
     s.sensors()
     s.freed()
     windows = s.windows()

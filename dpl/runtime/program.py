@@ -491,7 +491,7 @@ class Scenario:
         times = trajectory.grid(self.spec, self.method, points)
         results, status = self._results(values)
         rows, ranges, also = jax.device_get(self._trajectory(points, times)(groups.packed(_strong(values))))
-        told = all(np.isfinite(row).all() for row in rows.values())
+        told = all(np.isfinite(rows[o.name]).all() for o in self.spec.observed if o.name in rows)
         if other := self._anywhere(max(int(status), int(also)) or (solve.OK if told else solve.NONFINITE)):
             return other.simulate_si(values, points)
         run = Run(

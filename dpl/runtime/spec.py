@@ -396,7 +396,8 @@ class Scenario:
     results: Callable[..., dict[str, Any]]
     """results(reduced, c) -> every measure by name; `reduced` follows `reductions`"""
     observe: Callable[..., dict[str, Any]]
-    """observe(t, x, z, held, c) -> every observed quantity by name"""
+    """observe(t, x, z, held, c) -> every observed quantity by name, and as `drive 1`, `drive 2` where the table or
+    signal `drive` is read"""
     free: tuple[Free, ...] = ()
     freed: Callable[..., dict[str, Any]] | None = None
     """freed(c) -> the value of each of `free` by name"""

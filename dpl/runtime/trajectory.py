@@ -15,7 +15,7 @@ import numpy as np
 from dpl.runtime import hybrid, solve, using
 from dpl.runtime.plan import Plan
 from dpl.runtime.solve import Point, Problem
-from dpl.runtime.spec import Method, Scenario, Values
+from dpl.runtime.spec import Method, Scenario, Unit, Values
 from dpl.runtime.ticks import Tuple
 
 POINTS = 200
@@ -39,9 +39,13 @@ def grid(scenario: Scenario, method: Method, points: int | None) -> np.ndarray:
 def trajectory(
     scenario: Scenario, method: Method, times: np.ndarray, values: Values
 ) -> tuple[dict[str, Any], Any, Any]:
-    """Every observed quantity [SI] over the times, the ranges [SI], and the status."""
+    """Every observed quantity [SI] over the times, the ranges [SI], and the status.
+
+    Where tables and signals are read is told as what is observed (`drive 1`), their ends as ranges (`drive`).
+    """
     c, method = scenario.fixed(values), using.applied(method, values)
     ranges = scenario.ranges(c) if scenario.ranges is not None else {}
+    ranges |= {name: (values[name][0][0], values[name][0][-1]) for name in looked_up(scenario)}
     if scenario.run is None:
         row = scenario.observe(0.0, (), (), (), c)
         return {name: jnp.asarray(v)[None] for name, v in row.items()}, ranges, jnp.asarray(solve.OK)
@@ -54,6 +58,12 @@ def trajectory(
     point = _on_grid(p, plan, out.series, times)
     observed = jax.vmap(lambda q: scenario.observe(q.t, q.x, q.z, q.held, c))(point)
     return observed, ranges, out.status
+
+
+def looked_up(scenario: Scenario) -> dict[str, Unit]:
+    """The tables and signals that a scenario reads, and the unit of what they are functions of."""
+    time = scenario.run.unit if scenario.run is not None else Unit("s")
+    return {t.name: t.input_unit for t in scenario.tables} | dict.fromkeys(scenario.signals, time)
 
 
 def _on_grid(p: Problem, plan: Plan, series: Point, times: np.ndarray) -> Point:
@@ -109,12 +119,35 @@ def notes(scenario: Scenario, times: np.ndarray, rows: Mapping[str, Any], ranges
             continue
         low, high = (None if b is None else np.asarray(b) for b in ranges[quantity.name])
         values = np.asarray(rows[quantity.name])
-        unit = f" {quantity.unit.text}" if quantity.unit.text not in ("", "1") else ""
+        unit = _spaced(quantity.unit)
         if quantity.range:
             said += _left(quantity.name, unit, quantity.unit.scale, times, values, low, high, scenario)
         if quantity.limit:
             said += _limited(quantity.name, values, low, high)
+    for name, unit in looked_up(scenario).items():
+        said += _beyond(name, unit, times, rows, ranges, scenario)
     return said
+
+
+def _beyond(
+    name: str,
+    unit: Unit,
+    times: np.ndarray,
+    rows: Mapping[str, Any],
+    ranges: Mapping[str, Any],
+    scenario: Scenario,
+) -> list[str]:
+    """Whether something is looked up where there are no points, from when on, and how far from them."""
+    low, high = map(float, ranges[name])
+    found = [np.asarray(row, float) for key, row in rows.items() if key.partition(" ")[0] == name and key != name]
+    excess = [np.fmax(low - x, x - high).reshape(len(times), -1) for x in found]
+    most = np.fmax.reduce(np.concatenate([np.zeros((len(times), 1)), *excess], axis=1), axis=1)
+    outside = most > 1e-9 * max(abs(low), abs(high), high - low)
+    if not outside.any():
+        return []
+    since = _since(times, outside, scenario)
+    by = f"{most.max() / unit.scale:.4g}{_spaced(unit)}"
+    return [f"{name} is read beyond its ends{since}, by up to {by}: there it holds its last value"]
 
 
 def _left(
@@ -127,13 +160,20 @@ def _left(
     outside = excess > 1e-9 * size
     if not outside.any():
         return []
-    time = scenario.run.unit if scenario.run is not None else None
-    when = (
-        f" from {times[outside.argmax()] / time.scale:.4g} {time.text} on"
-        if time is not None and len(times) > 1
-        else ""
-    )
-    return [f"{name} leaves its range{when}, by up to {np.nanmax(excess) / scale:.4g}{unit}"]
+    since = _since(times, outside, scenario)
+    return [f"{name} leaves its range{since}, by up to {np.nanmax(excess) / scale:.4g}{unit}"]
+
+
+def _since(times: np.ndarray, outside: np.ndarray, scenario: Scenario) -> str:
+    """` from 12 s on`; empty where nothing moves."""
+    if scenario.run is None or len(times) < 2:
+        return ""
+    time = scenario.run.unit
+    return f" from {times[outside.argmax()] / time.scale:.4g} {time.text} on"
+
+
+def _spaced(unit: Unit) -> str:
+    return f" {unit.text}" if unit.text not in ("", "1") else ""
 
 
 def _limited(name: str, values: np.ndarray, low: Any, high: Any) -> list[str]:
