@@ -168,6 +168,10 @@ class Expressions(Paths):
                 self.report(
                     "function-as-value", f"`{expr.id}` is a function: call it, `{expr.id}(…)`", expr.span, "used here"
                 )
+            case syntax.Task(kind="record"):
+                message = f"`{expr.id}` is data once it is recorded, which only a scenario reads, row by row"
+                way_out = f"write `given row from {expr.id}` in the scenario, and read a column as `row.name`"
+                self.report("data-as-value", message, expr.span, "used here", help=way_out)
             case syntax.Model() | syntax.Scenario() | syntax.Task():
                 self.report("not-a-value", f"`{expr.id}` is not a quantity", expr.span, "used here")
             case _:

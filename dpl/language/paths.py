@@ -105,6 +105,8 @@ class Paths(Calls):
                 self.report("unknown-name", f"`{root.id}` is not declared here", root.span, "used here", help=way_out)
             return
         self.infer(expr.object, scope)
+        if isinstance(root, syntax.Name) and isinstance(scope.find(root.id), syntax.Task):
+            return  # has just been said to be none that is read
         self.report("no-members", f"`{expr.object.span.text}` has no members", expr.span, "read here")
 
     def record_of(self, expr: syntax.Expr, scope: Scope) -> NetworkUse | None:

@@ -154,15 +154,15 @@ class Rules(ABC):
                 f"{message}: {one} and {two}",
                 Label(span, f"is {two}"),
                 related,
-                self.unit_help(one, two, span) or (computed_help(span, unit) if unit and two.pure else None),
+                self.unit_help(one, two, span, unit) or (computed_help(span, unit) if unit and two.pure else None),
             )
         )
         return False
 
-    def unit_help(self, wanted: Dimension, found: Dimension, span: Span) -> str | None:
+    def unit_help(self, wanted: Dimension, found: Dimension, span: Span, unit: str = "") -> str | None:
         text = span.text
         if found.pure and text.replace(".", "").replace("_", "").isdigit():
-            return f"a bare number is pure: write `{text} [{wanted}]`"
+            return f"a bare number is pure: write `{text} [{unit or wanted}]`"
         if found.pure and all(c in "0123456789._+-*/^() " for c in text):
             return f"numbers are pure: write `({text})*1 [{wanted}]`, or the result with its unit"
         if (wanted / found) in (self.time, self.time**-1) and not self.time.pure:

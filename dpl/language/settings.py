@@ -39,6 +39,7 @@ def read_run(system: System, inference: Inference) -> None:
     if statement is None:
         system.time = Unit(inference.time, Fraction(1), "" if inference.pure else "s")
         return
+    system.time = _clock(timed) or system.time
     reader = Reader(inference, system.root)
     longest = _longest(system, inference, statement)
     if longest is None:
@@ -230,8 +231,9 @@ class Reader:
     scope: Scope
 
     def time(self, expr: syntax.Expr, what: str) -> Fraction | None:
-        found = self.inference.infer(expr, self.scope)
-        if not self.inference.same(self.inference.time, found.dimension, expr.span, expr.span, "time"):
+        """In SI; one without a unit is told to have that of the clock, `1902 [year]`."""
+        found, clock = self.inference.infer(expr, self.scope), self.inference.system.time.text
+        if not self.inference.same(self.inference.time, found.dimension, expr.span, expr.span, "time", clock):
             return None
         value = self.inference.constant(Scoped(expr, self.scope), what)
         return None if value is None else Fraction(value)
