@@ -414,7 +414,8 @@ def test_a_rate_and_a_start_of_a_run():
     np.testing.assert_allclose(errors(result), np.sqrt(np.diag(covariance)), rtol=1e-4)
 
 
-def test_each_group_has_its_own_number_where_the_text_says_so():
+def two_groups() -> tuple[tuple[Column, ...], np.ndarray, np.ndarray, np.ndarray]:
+    """The columns of ann and bob; group, time [h] and value of each row."""
     t = np.tile(np.linspace(0, 2, 5), 2)
     groups = np.repeat([0.0, 1.0], 5)
     y = np.where(groups == 0, 2.0, 5.0) * np.exp(-1.2 * t) + 0.02 * np.cos(40 * t + groups)
@@ -423,8 +424,15 @@ def test_each_group_has_its_own_number_where_the_text_says_so():
         Column("t", tuple(3600 * t), Unit("h", 3600.0), "time"),
         Column("y", tuple(y)),
     )
-    own = Task("fit", "f", "", "S", vary=(Varied("k"), Varied("level", each=True)))
-    (result,) = run_tasks(decay(own, columns=columns, groups=("ann", "bob")))
+    return columns, groups, t, y
+
+
+OWN = Task("fit", "f", "", "S", vary=(Varied("k"), Varied("level", each=True)))
+
+
+def test_each_group_has_its_own_number_where_the_text_says_so():
+    columns, groups, t, y = two_groups()
+    (result,) = run_tasks(decay(OWN, columns=columns, groups=("ann", "bob")))
     assert isinstance(result, Fitted)
 
     def off(p: Any) -> Any:
@@ -435,7 +443,29 @@ def test_each_group_has_its_own_number_where_the_text_says_so():
     assert result.estimates["level"].runs == ("ann", "bob")
     se = np.sqrt(np.diag(np.linalg.inv(best.jac.T @ best.jac)) * 2 * best.cost / 7)
     np.testing.assert_allclose([result.estimates["k"].se, *result.estimates["level"].se], se, rtol=1e-4)
-    assert result.names == ("k", "level[0]", "level[1]")
+    assert result.names == ("k", "level[ann]", "level[bob]")
+
+
+def test_a_run_that_is_held_out_takes_nothing_from_the_others():
+    """What is its own is not fitted, so that it neither counts as free nor is said to be undetermined."""
+    columns, groups, _, _ = two_groups()
+    (result,) = run_tasks(decay(replace(OWN, hold_out=1), columns=columns, groups=("ann", "bob")))
+    assert isinstance(result, Fitted)
+    one = tuple(replace(c, values=tuple(v for v, g in zip(c.values, groups, strict=True) if g == 0)) for c in columns)
+    (alone,) = run_tasks(decay(OWN, columns=one, groups=("ann",)))
+    assert isinstance(alone, Fitted)
+    assert (result.free, result.aic) == (alone.free, pytest.approx(alone.aic))
+    assert result.estimates["k"].se == pytest.approx(alone.estimates["k"].se)
+    assert [n for n in result.notes if "determine" in n or "no step" in n] == []
+
+
+def test_of_numbers_that_only_their_product_tells_the_fit_ends_at_the_best():
+    scenario = points(lambda v, x: v["a"] * v["b"] * x + v["c"], tuple(Param(n, 1.0) for n in "abc"))
+    x, y = np.arange(6.0), np.array([1.0, 2.7, 5.4, 7.1, 8.8, 11.3])
+    result, plain = fitted(scenario, x, y), fitted(LINE, x, y)
+    assert result.nll == pytest.approx(plain.nll, rel=1e-12)
+    assert [n for n in result.notes if "no step" in n or "iterations" in n] == [] and result.iterations < 50
+    assert any("do not determine" in n for n in result.notes)
 
 
 def test_each_run_may_be_fitted_by_itself_alone():

@@ -153,16 +153,6 @@ def test_a_narrow_terminal_leaves_out_what_can_be_spared():
     assert "bounds" in fits.estimates(fitted()).header and 6 not in fits.estimates(fitted()).spare
 
 
-def test_numbers_are_called_by_the_labels_of_their_runs():
-    """A fit counts runs; its matrices have the weights of networks too."""
-    result = fitted(bootstrap={"dose[0]": np.zeros(3)}, profiles={"dose[1]": fitted().profiles["ka"]})
-    named = fits.named(result)
-    assert named.names == ("ka", "body.V", "body.ke", "dose[1]", "dose[b]") and named.correlation.shape == (5, 5)
-    assert named.bootstrap.keys() == {"dose[1]"} and named.profiles.keys() == {"dose[b]"}
-    assert dict(named.directions[0].parts)["dose[b]"] == 0.01
-    assert fits.named(named).names == named.names
-
-
 def test_pairs_are_named_where_the_correlation_is_strong():
     matrix = np.array([[1.0, 0.96, -0.2], [0.96, 1.0, -0.99], [-0.2, -0.99, 1.0]])
     pairs = list(fits.correlated(("a", "b", "c"), matrix))

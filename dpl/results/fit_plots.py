@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from dpl.results.fits import named
 from dpl.results.plots import BLUE, GREY, ORANGE, drawn, headed, label, on_log_scale, plain, sheet
 from dpl.tasks.fitted import Curve, FitStart, Fitted, Profile
 
@@ -32,7 +31,7 @@ NEAR = 0.01
 
 def all_of(result: Fitted) -> Iterator[tuple[str, Mapping[str, bytes]]]:
     """Every figure that the result has something for, by name."""
-    result, title = named(result), f"{result.kind} {result.name} on {result.scenario}"
+    title = f"{result.kind} {result.name} on {result.scenario}"
     for name, group in groupby(sorted(result.curves, key=lambda c: c.observation), key=lambda c: c.observation):
         yield f"{result.name}-{name}", curves(list(group), title)
     if len(result.starts) > 1:

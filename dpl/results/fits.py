@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -24,51 +22,10 @@ WEIGHT = 0.1
 
 def fitted(result: Fitted) -> list[Block]:
     """The table of estimates, how good the fit is, how it was found, and what to doubt."""
-    result = named(result)
     blocks: list[Block] = [estimates(result)] if result.estimates or result.scales else []
     if result.networks:
         blocks.append(f"  networks: {', '.join(result.networks)}")
     return [*blocks, *_figures(result), *_starts(result), *_intervals(result), *_doubts(result)]
-
-
-# ---------------------------------------------------------------- names
-
-
-def named(result: Fitted) -> Fitted:
-    """The result with its numbers called as in the table, `V[subject 7]` by the run, and matrices of these only.
-
-    A fit counts runs, and has rows for the weights of networks, which mean nothing each by itself.
-    """
-    labels = dict(_labels(result))
-    rows = [i for i, name in enumerate(result.names) if name in labels]
-
-    def of(matrix: np.ndarray) -> np.ndarray:
-        return matrix[np.ix_(rows, rows)] if matrix.shape == (len(result.names),) * 2 else np.zeros((0, 0))
-
-    def called(words: Mapping[str, Any]) -> dict[str, Any]:
-        return {labels.get(name, name): value for name, value in words.items()}
-
-    directions = (tuple((labels.get(name, name), weight) for name, weight in d.parts) for d in result.directions)
-    return replace(
-        result,
-        names=tuple(labels[result.names[i]] for i in rows),
-        correlation=of(result.correlation),
-        covariance=of(result.covariance),
-        directions=tuple(replace(d, parts=p) for d, p in zip(result.directions, directions, strict=True)),
-        profiles=called(result.profiles),
-        bootstrap=called(result.bootstrap),
-    )
-
-
-def _labels(result: Fitted) -> Iterator[tuple[str, str]]:
-    """The table's name for each of the result's: both go through the numbers of an estimate in the same order."""
-    by_base: dict[str, list[str]] = {}
-    for name in result.names:
-        by_base.setdefault(name.partition("[")[0], []).append(name)
-    for base, one in result.estimates.items():
-        singles = [label for label, _ in one.singles(base)]
-        names = by_base.get(base, [])
-        yield from zip(names, singles if len(names) == len(singles) else names, strict=True)
 
 
 # ---------------------------------------------------------------- estimates

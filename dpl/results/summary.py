@@ -146,7 +146,6 @@ QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
 
 def _fitted(result: Fitted) -> dict[str, Any]:
     """All that was found but the curves, which are in the run's folder."""
-    result = fits.named(result)
     return {
         "method": result.method,
         "estimates": {name: _estimate(one) for name, one in result.estimates.items()},

@@ -202,11 +202,11 @@ def _result(
     nll = np.where(carry.state == FAILED, np.inf, carry.nll)
     best = int(np.argmin(nll))
     x = carry.theta[best]
-    found = uncertainty.uncertainty(fitting, x, numbers)
+    found = uncertainty.uncertainty(fitting, x, numbers, posed.labels)
     tally = _tally(posed, found)
     values = fitting.values(x)
     ready.keep({f.name: values[f.name] for f in fitting.free if not f.each and f.name in ready.scenario.keys})
-    names, covariance, correlation = uncertainty.covariance(fitting, found)
+    names, covariance, correlation = uncertainty.covariance(fitting, found, posed.labels)
     free = fitting.size - found.undetermined + len(fitting.estimated)
     first = {f.name: values[f.name][0] if f.each else values[f.name] for f in fitting.free}
     start = fitting.values(began[best])

@@ -7,7 +7,7 @@ negative log likelihood is Aᵀz, and |A δ + z|²/2 is, up to a constant, what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -99,9 +99,12 @@ class Fitting:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of each free number [p], as a user reads it: `k`, `c[0]`, `V[1]` (of what each run has its own: the run)."""
-        own = [self.own.names(f"[{run}]") for run in range(self.runs)]
-        return (*self.shared.names(), *(name for names in own for name in names))
+        """Of each free number [p]: `k`, `c[0]`, `V[1]` (of what each run has its own: the run)."""
+        return self.called([str(run) for run in range(self.runs)])
+
+    def called(self, runs: Sequence[str]) -> tuple[str, ...]:
+        """As a user reads them, `V[7]` and `c[7, 0]` of the run labelled 7."""
+        return (*self.shared.names(), *(name for run in runs for name in self.own.names(run)))
 
     def outward(self, values: Values) -> Any:
         """x [p] from SI values by name; of what each run has its own with a leading axis of runs."""
@@ -344,15 +347,17 @@ class Layout:
         parts = [flat[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(leaves, ends, strict=True)]
         return {f.name: part for f, part in zip(self.free, jax.tree.unflatten(tree, parts), strict=True)}
 
-    def names(self, suffix: str = "") -> list[str]:
-        """As a user reads them; `c[0]` of an array."""
+    def names(self, run: str | None = None) -> list[str]:
+        """As a user reads them; `c[0]` of an array, `c[7, 0]` of the run labelled 7."""
+        first = [] if run is None else [run]
         told: list[str] = []
         for f, shape in zip(self.free, self.shapes, strict=True):
             if isinstance(f.declaration, Network):
-                told += [f"{f.name}[{n}]{suffix}" for n in range(sum(leaf.size for leaf in jax.tree.leaves(shape)))]
+                places = [(n,) for n in range(sum(leaf.size for leaf in jax.tree.leaves(shape)))]
             else:
-                places = ["" if not at else f"[{', '.join(map(str, at))}]" for at in np.ndindex(shape.shape)]
-                told += [f"{f.name}{place}{suffix}" for place in places]
+                places = list(np.ndindex(shape.shape))
+            at = [[*first, *map(str, place)] for place in places]
+            told += [f"{f.name}[{', '.join(place)}]" if place else f.name for place in at]
         return told
 
 

@@ -51,6 +51,8 @@ TINY = 1e-300
 STEPS, STEPS_OF_MANY = 2_000, 500
 """Iterations at the most where the text does not say: of a single start, which may have a long valley to follow, and of
 each of several"""
+NOTHING = 1e-11
+"""Singular values so small against the columns that make them up are rounding: no data tell"""
 RANK = 1e-15
 """Singular values so small against the largest, after scaling, count as none in an undamped step"""
 
@@ -214,7 +216,9 @@ class Scoring:
         scale = jnp.maximum(scale, jnp.linalg.norm(joined[:, :p], axis=0))
         triangle = jnp.linalg.qr(joined / jnp.append(jnp.where(scale > 0, scale, 1.0), 1.0)[None], mode="r")
         left, s, right = jnp.linalg.svd(triangle[:p, :p], full_matrices=False)
-        return Seen(scale, s, right, left.T @ triangle[:p, p])
+        sizes = jnp.sqrt(right**2 @ jnp.sum(triangle[:p, :p] ** 2, axis=0))
+        along = left.T @ triangle[:p, p]  # where no data tell any part of the residuals: the triangle goes on into them
+        return Seen(scale, s, right, jnp.where(s > NOTHING * sizes, along, 0.0))
 
     def _ended(self, lane: Carry, fresh: Any, taken: Any) -> tuple[Carry, Any]:
         """Whether the lane has ended, seen from where it now stands; or is to start again."""

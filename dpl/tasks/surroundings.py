@@ -8,7 +8,7 @@ import numpy as np
 
 from dpl.runtime.observing import Cases
 from dpl.runtime.spec import Network, Task
-from dpl.tasks import curves, determined, refits
+from dpl.tasks import curves, determined, refits, uncertainty
 from dpl.tasks.context import Context
 from dpl.tasks.curves import Shown
 from dpl.tasks.fitted import Fitted
@@ -42,18 +42,12 @@ class Around:
     @property
     def labels(self) -> list[str]:
         """How each free number [p] is called: `V[7]` of the run labelled 7."""
-        named = list(self.fitting.shared.names())
-        for run in self.runs if self.fitting.own.size else ():
-            named += [_labelled(name, run) for name in self.fitting.own.names()]
-        return named
+        return list(self.fitting.called(self.runs))
 
     @property
     def aside(self) -> Array:
         """The free numbers [p] of runs of which no cell counts."""
-        known = [np.asarray(k).reshape((self.fitting.runs, -1)).any(axis=1) for k in self.numbers.cases.known.values()]
-        told = np.any(known, axis=0)
-        own = np.repeat(~told, self.fitting.own.size)
-        return np.concatenate([np.zeros(self.fitting.shared.size, bool), own])
+        return uncertainty.aside(self.fitting, self.numbers)
 
     # -- after
 
@@ -126,9 +120,3 @@ class Around:
             )
         finally:
             progress.end()
-
-
-def _labelled(name: str, run: str) -> str:
-    """`V[7]`, or `c[7, 0]` of an array."""
-    base, bracket, place = name.partition("[")
-    return f"{base}[{run}, {place}" if bracket else f"{base}[{run}]"

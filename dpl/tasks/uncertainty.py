@@ -7,7 +7,7 @@ units do not matter and no digits are lost by squaring. What lies on a bound is 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -21,10 +21,9 @@ from dpl.runtime import compiling
 from dpl.runtime.spec import Network, Observation, Unit
 from dpl.tasks.fitted import Direction, Estimate
 from dpl.tasks.fitting import Fitting, Numbers, Term, complete
+from dpl.tasks.scoring import NOTHING
 from dpl.tasks.vary import AT_BOUND, Freedom
 
-NOTHING = 1e-11
-"""Singular values so small against the largest, of columns of length 1, are rounding: no data tell"""
 TOUCHED = 1e-6
 """A number with so much weight in such a direction is not determined"""
 WEIGHT = 0.1
@@ -108,22 +107,22 @@ class Uncertainty:
             return np.sqrt(np.diag(self.covariance))
 
 
-def uncertainty(fitting: Fitting, x: Any, numbers: Numbers) -> Uncertainty:
-    """Fisher's information at x [p], turned into covariances."""
+def uncertainty(fitting: Fitting, x: Any, numbers: Numbers, labels: Sequence[str]) -> Uncertainty:
+    """Fisher's information at x [p], turned into covariances; `labels` of the runs."""
     seen = look(fitting, x, numbers)
     p = fitting.size
-    at_bound = _at_bound(fitting, np.asarray(x), seen)
-    covariance, factor, null = _inverted(seen.A, at_bound)
+    at_bound, lacking = _at_bound(fitting, np.asarray(x), seen), aside(fitting, numbers)
+    covariance, factor, null = _inverted(seen.A, at_bound | lacking)
     squares, count = _least_squares(fitting), sum(int(np.sum(known)) for known in numbers.cases.known.values())
-    undetermined = int(np.any(null[:, :p] != 0, axis=1).sum())
+    undetermined = int(np.any(null[:, :p] != 0, axis=1).sum()) + int(lacking.sum())
     freedom = count - (p - int(at_bound.sum()) - undetermined)
     inflation = count / freedom if squares and freedom > 0 else math.nan if squares else 1.0
     unseen = tuple(o.name for o in fitting.estimated if _unseen(o, numbers, seen))
-    names = (*fitting.names, *(f"σ({o.name})" for o in fitting.estimated))
+    names = (*fitting.called(labels), *(f"σ({o.name})" for o in fitting.estimated))
     weights = [True] * p
     for f in fitting.free:
         if isinstance(f.declaration, Network):
-            weights = [w and not n.startswith(f"{f.name}[") for n, w in zip(fitting.names, weights, strict=True)]
+            weights = [w and not n.startswith(f"{f.name}[") for n, w in zip(names, weights, strict=False)]
     return Uncertainty(
         np.asarray(x),
         covariance * inflation,
@@ -142,6 +141,13 @@ def uncertainty(fitting: Fitting, x: Any, numbers: Numbers) -> Uncertainty:
         _exact(fitting, numbers, seen, freedom),
         unseen,
     )
+
+
+def aside(fitting: Fitting, numbers: Numbers) -> np.ndarray:
+    """The free numbers [p] of runs of which no cell counts."""
+    known = [np.asarray(k).reshape((fitting.runs, -1)).any(axis=1) for k in numbers.cases.known.values()]
+    own = np.repeat(~np.any(known, axis=0), fitting.own.size)
+    return np.concatenate([np.zeros(fitting.shared.size, bool), own])
 
 
 def _least_squares(fitting: Fitting) -> bool:
@@ -295,16 +301,19 @@ def scales(fitting: Fitting, found: Uncertainty) -> dict[str, Estimate]:
     return told
 
 
-def covariance(fitting: Fitting, found: Uncertainty) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+def covariance(
+    fitting: Fitting, found: Uncertainty, labels: Sequence[str]
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Names, covariance [declared units] and correlation of all numbers but the weights of networks."""
     networks = [f"{f.name}[" for f in fitting.free if isinstance(f.declaration, Network)]
-    kept = [i for i, name in enumerate(fitting.names) if not any(name.startswith(n) for n in networks)]
+    names = fitting.called(labels)
+    kept = [i for i, name in enumerate(names) if not any(name.startswith(n) for n in networks)]
     slope = (found.slope / units(fitting))[kept]
     of_free = found.covariance[np.ix_(kept, kept)]
     with np.errstate(invalid="ignore"):
         sd = np.sqrt(np.diag(of_free))
         correlation = of_free / sd[:, None] / sd[None, :] * np.sign(slope)[:, None] * np.sign(slope)[None, :]
-        return tuple(fitting.names[i] for i in kept), of_free * slope[:, None] * slope[None, :], correlation
+        return tuple(names[i] for i in kept), of_free * slope[:, None] * slope[None, :], correlation
 
 
 def _plain(value: Any) -> Any:
