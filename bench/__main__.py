@@ -31,6 +31,7 @@ BENCHES = {
     "simulate": "runs and gradients against JAX by hand",
     "inference": "one question to an exported network or controller: NumPy, C, jit",
     "retrace": "a thousand changed values",
+    "fits": "one fit, many starts, an unknown interaction, against SciPy",
     "cannon": "training against a jitted Optax loop",
     "cartpole": "training against a jitted loop, PPO and random search",
     "trebuchet": "shots with events against JAX by hand",
