@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -118,19 +118,11 @@ class Fitting:
 
     def values(self, x: Any) -> dict[str, Any]:
         """`inward` in NumPy, by one small program: operation by operation each would be compiled by itself."""
-        return jax.device_get(self._inward(np.asarray(x)))
+        return jax.device_get(_changing(self)[0](np.asarray(x)))
 
     def numbers(self, values: Values) -> np.ndarray:
         """`outward` in NumPy, by one small program."""
-        return np.asarray(self._outward({f.name: jax.tree.map(_float, values[f.name]) for f in self.free}))
-
-    @cached_property
-    def _inward(self) -> Any:
-        return jax.jit(self.inward)
-
-    @cached_property
-    def _outward(self) -> Any:
-        return jax.jit(self.outward)
+        return np.asarray(_changing(self)[1]({f.name: jax.tree.map(_float, values[f.name]) for f in self.free}))
 
     def unflat(self, x: Any) -> dict[str, Any]:
         """The free numbers by name."""
@@ -319,6 +311,12 @@ class Fitting:
             return jnp.zeros((0, self.size + wide)), jnp.zeros(0)
         size, z = (self.each(lambda f, u, n=n: of(f, u)[n], x) for n in (0, 1))
         return jnp.concatenate([jnp.diag(size), jnp.zeros((self.size, wide))], axis=1), z
+
+
+@lru_cache(maxsize=16)
+def _changing(fitting: Fitting) -> tuple[Any, Any]:
+    """`inward` and `outward`, compiled."""
+    return jax.jit(fitting.inward), jax.jit(fitting.outward)
 
 
 @dataclass(frozen=True)
