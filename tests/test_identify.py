@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import dpl
 from dpl.runtime.bounds import Bounds
 from dpl.runtime.spec import Param
 from dpl.tasks import determined
 from dpl.tasks.identifiability import Group, Parameter, Point, groups
+from dpl.tasks.result import Silent
+from dpl.tasks.run import run_tasks
 from dpl.tasks.vary import Freedom
 
 T = np.linspace(0.1, 8.0, 25)
@@ -142,3 +145,31 @@ def test_well_known_numbers_are_not_hardly_determined(limits, value, share):
     slope = np.asarray(jax.vmap(jax.grad(limits.inward))(u))
     assert determined.shares(One(), u, slope) / np.abs(slope) == pytest.approx([share], rel=1e-6)
     assert bool(determined.directions(("a",), determined.shares(One(), u, slope)[None] / slope)) == (share > 1)
+
+
+class Heard(Silent):
+    """Keeps the order in which things are told."""
+
+    def __init__(self):
+        self.told: list[str] = []
+
+    def advance(self, done: int, value: float | None = None, **shown: str) -> None:
+        self.told.append("step")
+
+    def say(self, text: str) -> None:
+        self.told.append(text)
+
+
+def test_what_data_cannot_tell_apart_is_said_before_the_first_step():
+    program = dpl.compile(
+        """
+data d(x, y) { 1, 2; 2, 4.1; 3, 6.2 }
+scenario S { given r from d; param a = 1; param b = 2; observe r.y ~ normal(a*b*r.x, 0.1) }
+fit f { on S; vary all }
+""",
+        "ab.dpl",
+    )
+    heard = Heard()
+    (result,) = run_tasks(program, progress=heard)
+    assert heard.told[0] == "fit f: a (ab.dpl:3) and b (ab.dpl:3) only appear as a*b: fix one of them"
+    assert "step" in heard.told and any("only appear as a*b" in note for note in result.notes)

@@ -71,7 +71,10 @@ class Lines:
             return
         self.last = now
         parts = [f"{self.title}: {done:_}/{self.total:_}", words(shown), _pace(self.first, now, done, self.total)]
-        print(", ".join(part for part in parts if part), file=self.stream, flush=True)
+        self.say(", ".join(part for part in parts if part))
+
+    def say(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
 
     def end(self) -> None:
         pass
@@ -124,6 +127,9 @@ class Bar:
         parts = [words(shown), _pace(self.first, now, done, self.total)]
         told = ", ".join(part for part in parts if part)
         self.live.update(self.task, completed=done, shown=told, line=sparkline(self.values))
+
+    def say(self, text: str) -> None:
+        self.live.console.print(text, markup=False, highlight=False)
 
     def end(self) -> None:
         self.live.stop()

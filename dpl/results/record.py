@@ -274,6 +274,9 @@ class Followed:
             self._note(done, shown)
         self.progress.advance(done, value, **shown)
 
+    def say(self, text: str) -> None:
+        self.progress.say(text)
+
     def end(self) -> None:
         self.progress.end()
 

@@ -71,9 +71,9 @@ def fit(program: Program, task: Task, context: Context) -> Fitted:
     ready = setup(program, task, context)
     posed = pose(ready, task)
     around = Around(task, context, posed.fitting, posed.numbers, posed.everything, posed.labels, ready.seed)
-    loop, interrupted, began = _descended(ready, task, context, posed)
+    loop, interrupted, began, warnings = _descended(ready, task, context, posed, around)
     result, found = _result(ready, task, posed, loop, interrupted, began)
-    return around.added(result, found, around.warnings(began[0]))
+    return around.added(result, found, warnings)
 
 
 def pose(ready: Setup, task: Task) -> Posed:
@@ -114,18 +114,23 @@ def counted(task: Task, ready: Setup, cases: Cases) -> dict[str, np.ndarray]:
 # ---------------------------------------------------------------- the loop
 
 
-def _descended(ready: Setup, task: Task, context: Context, posed: Posed) -> tuple[Loop, bool, np.ndarray]:
-    """The loop at its end, whether the user ended it, and where its lanes began [starts, p]."""
+def _descended(
+    ready: Setup, task: Task, context: Context, posed: Posed, around: Around
+) -> tuple[Loop, bool, np.ndarray, tuple[str, ...]]:
+    """The loop at its end, whether the user ended it, where its lanes began [starts, p], and what was said before."""
     title = f"fit {task.name}"
     context.progress.begin(title, posed.steps)
     try:
         loop, began = _begun(ready, task, posed)
+        warnings = around.warnings(began[0])
+        for warning in warnings:
+            context.progress.say(f"{title}: {warning}")
         interrupted = engine.descend(loop, Count(loop), context.progress, context.keeper, task.name, Quantity)
     except NotFinite as failure:
         raise explain_fit(title, posed.fitting, posed.numbers, posed.labels, failure) from None
     finally:
         context.progress.end()
-    return loop, interrupted, began
+    return loop, interrupted, began, warnings
 
 
 def _begun(ready: Setup, task: Task, posed: Posed) -> tuple[Loop, np.ndarray]:

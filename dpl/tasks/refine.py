@@ -191,6 +191,9 @@ class _Under:
     def advance(self, done: int, value: float | None = None, **shown: str) -> None:
         self.progress.advance(done, value, **shown)
 
+    def say(self, text: str) -> None:
+        self.progress.say(self.words + text)
+
     def end(self) -> None:
         self.progress.end()
 

@@ -73,6 +73,10 @@ class Progress(Protocol):
 
     def advance(self, done: int, value: float | None = None, **shown: str) -> None: ...
 
+    def say(self, text: str) -> None:
+        """Between `begin` and `end`: what the user should know at once."""
+        ...
+
     def end(self) -> None: ...
 
 
@@ -83,6 +87,9 @@ class Silent:
         pass
 
     def advance(self, done: int, value: float | None = None, **shown: str) -> None:
+        pass
+
+    def say(self, text: str) -> None:
         pass
 
     def end(self) -> None:
