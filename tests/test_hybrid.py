@@ -452,6 +452,7 @@ def test_large_arrays_are_differentiated_by_stored_states(monkeypatch: pytest.Mo
     assert np.allclose(gradient, [-2.0, 1.3], rtol=1e-10)
 
 
+@pytest.mark.long
 def test_stored_states_serve_one_derivative_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one program, by the start, by what only the event reads, and by the slope; then by one of them in a batch."""
     monkeypatch.setattr(directions, "FEW", 0)

@@ -177,6 +177,7 @@ def test_a_ball_is_observed_between_its_bounces() -> None:
     assert back == pytest.approx(np.asarray(slopes), abs=1e-9)
 
 
+@pytest.mark.long
 def test_loops_that_store_have_the_same_derivatives(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a network within the dynamics, of one program by one number after another: `e` is read by the event."""
     monkeypatch.setattr(directions, "FEW", 0)
