@@ -440,7 +440,7 @@ def test_an_interrupt_ends_the_task_cleanly_and_keeps_what_it_has():
         ({"method": Method("adam", {"decay": "slow"})}, "no decay is called `slow`"),
         ({"counts": {"epochs": 2}}, "samples N fixed"),
         ({"vary": (Varied("c"),)}, "learn varies c, which Bowl does not have"),
-        ({"kind": "fit"}, "of kind fit"),
+        ({"kind": "control"}, "of kind control"),
     ],
 )
 def test_misuse_is_a_value_error(change: dict[str, Any], message: str):

@@ -13,6 +13,7 @@ from dpl.compiler.drawing import show_svg
 from dpl.compiler.equations import CausalSystem
 from dpl.compiler.lower import Lowered
 from dpl.compiler.notation import Notation, latex, latex_name, latex_rows, statement_lines
+from dpl.compiler.observations import keys
 from dpl.compiler.operations import operations
 from dpl.compiler.structure import Relation
 from dpl.language import modes, syntax
@@ -281,12 +282,23 @@ def show_latex(systems: Iterable[CausalSystem]) -> str:
 def _latex(causal: CausalSystem) -> str:
     rows = [row for r in causal.relations for row in latex_rows(r.left, r.right)]
     rows += [rf"{latex_name('measure ' + m.item.name)} &= {latex(_reduced(v, causal))}" for m, v in causal.measures]
+    rows += _distributed(causal)
     if not rows:
         return ""
     mode = f" in {modes.name(causal.system.configuration)}" if causal.system.configuration else ""
     title = f"{causal.system.name}{mode}".replace("_", r"\_")
     lines = [rf"\paragraph{{{title}}}", r"\begin{align*}", *(rf"  {row} \\" for row in rows)]
     return "\n".join([*lines, r"\end{align*}"])
+
+
+def _distributed(causal: CausalSystem) -> Iterator[str]:
+    """What is observed, and how it scatters."""
+    timed, once = iter(causal.observed.timed), dict(causal.observed.once)
+    for o in causal.system.observations:
+        values = next(timed) if o.timed else tuple(once[key] for key in keys(o))
+        shown = ", ".join(latex(_reduced(value, causal)) for value in values[: len(o.arguments)])
+        name = o.distribution.replace("_", r"\_")
+        yield rf"{latex_name(o.name)} &\sim \operatorname{{{name}}}\left({shown}\right)"
 
 
 def _reduced(value: Expr, causal: CausalSystem) -> Expr:
