@@ -446,6 +446,7 @@ def test_each_group_has_its_own_number_where_the_text_says_so():
     assert result.names == ("k", "level[ann]", "level[bob]")
 
 
+@pytest.mark.long
 def test_a_run_that_is_held_out_takes_nothing_from_the_others():
     """What is its own is not fitted, so that it neither counts as free nor is said to be undetermined."""
     columns, groups, _, _ = two_groups()

@@ -212,6 +212,7 @@ refine closing { on Believed, Real; repeat practise, shots, refit; rounds 1; sho
 """
 
 
+@pytest.mark.long
 def test_a_file_closes_the_gap_between_its_map_and_its_territory() -> None:
     module = compile_model(language.load_text(Source("test.dpl", LOOP_FILE)))
     found = program.load(module.source, "test")

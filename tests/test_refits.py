@@ -166,6 +166,7 @@ def swing():
     ), (data,)  # fmt: skip
 
 
+@pytest.mark.long
 def test_windows_find_what_a_single_run_does_not():
     scenario, data = swing()
     alone, cut = (fitted(scenario, data, vary=("w",), span=span).estimates["w"].value for span in (None, 2.0))

@@ -186,6 +186,7 @@ def test_a_network_is_read_where_its_runs_go() -> None:
     assert float(best(one).split()[0]) == pytest.approx(0.025, rel=0.05)
 
 
+@pytest.mark.long
 def test_a_mode_that_does_not_call_it_says_nothing() -> None:
     result = suggested(compiled(MODES), "S", "ball.net" if "ball.net" in compiled(MODES).values else "net")
     assert result.inputs["x"].value.min() >= 5 - 1e-6
