@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from dpl.language import syntax
 from dpl.language.diagnostics import Diagnostic, Label
 from dpl.language.infer import Inference
 from dpl.language.model import Annealed, Comparison, MethodUse, NetworkUse, Objective, System, VariedQuantity, WindowUse
+from dpl.language.settings import Reader
 from dpl.language.source import Span
 
 CLAUSES: dict[str, tuple[str, ...]] = {
@@ -154,6 +156,14 @@ class Reading:
     def place(self, word: str) -> Span:
         """Where the clause of that word stands."""
         return self.clauses[word].span
+
+    def span_of_time(self, expr: syntax.Expr, what: str, rule: str) -> Fraction | None:
+        """A length of time [s] above 0; None if it is none, which is reported: as `rule` says, where it is not."""
+        found = Reader(self.inference, self.system.root).time(expr, what)
+        if found is not None and found <= 0:
+            self.inference.report("not-positive", rule, expr.span, "is not above 0")
+            return None
+        return found
 
     def missing(self, message: str, label: str, way_out: str) -> None:
         self.inference.report("missing-clause", message, self.item.name_span, label, help=way_out)

@@ -43,11 +43,8 @@ def read_span(clause: syntax.TrainingWindow, reading: Reading) -> None:
         message = "a window of a `fit` goes on into the next one, and needs no network for what comes after it"
         help_text = f"write `window {length.span.text}`; `with value` belongs to `train`"
         report("misplaced-clause", message, clause.value.span, "said here", help=help_text)
-    found = Reader(reading.inference, reading.system.root).time(length, "the length of a window")
+    found = reading.span_of_time(length, "the length of a window", "a window is longer than 0")
     if found is None:
-        return
-    if found <= 0:
-        report("not-positive", "a window is longer than 0", length.span, "is not above 0")
         return
     reading.span = float(found)
     run = reading.system.run

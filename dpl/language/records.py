@@ -6,17 +6,14 @@ from dpl.language import syntax
 from dpl.language.clauses import Reading
 from dpl.language.diagnostics import Label
 from dpl.language.model import Observation, System
-from dpl.language.settings import Reader, shown
+from dpl.language.settings import shown
 
 
 def read_every(clause: syntax.Sampled, reading: Reading) -> None:
     """`every 0.1 [s]`: the time between two rows of a run."""
     period, report = clause.period, reading.inference.report
-    found = Reader(reading.inference, reading.system.root).time(period, "the time between two rows")
+    found = reading.span_of_time(period, "the time between two rows", "the time between two rows is above 0")
     if found is None:
-        return
-    if found <= 0:
-        report("not-positive", "the time between two rows is above 0", period.span, "is not above 0")
         return
     reading.every = float(found)
     run = reading.system.run

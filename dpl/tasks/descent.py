@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dpl.tasks.engine import RUNNING
 from dpl.tasks.fitting import Fitting, Numbers
 from dpl.tasks.methods import Merit, Method
 from dpl.tasks.optimisers import Numbers as Optimiser
 from dpl.tasks.problem import each_lane
-from dpl.tasks.scoring import FAILED, FINE, RUNNING, SETTLED
+from dpl.tasks.scoring import FAILED, FINE, SETTLED
 
 
 class Constants(NamedTuple):

@@ -22,14 +22,15 @@ from dpl.runtime.program import Scenario
 from dpl.runtime.spec import Comparison, Objective
 from dpl.tasks import constrained
 from dpl.tasks.comparison import holds
+from dpl.tasks.engine import RUNNING
 from dpl.tasks.methods import Merit, Method
 from dpl.tasks.problem import each_lane
 from dpl.tasks.vary import Freedom, Freedoms, inward, outward
 
 Values = Mapping[str, Any]
 
-RUNNING, REACHED, SETTLED, FAILED = range(4)
-"""What a lane does, or why it ended"""
+REACHED, SETTLED, FAILED = range(RUNNING + 1, 4)
+"""Why a lane ended"""
 
 
 HALVINGS = 20

@@ -32,6 +32,10 @@ KEEP_SECONDS = 10.0
 """The state of a loop is kept so often"""
 
 
+RUNNING = 0
+"""The state of a lane that goes on; others say why it ended"""
+
+
 class Carry(Protocol):
     """What goes from step to step: a pytree of arrays, whose `theta` has a leading axis of lanes in every leaf."""
 
@@ -153,6 +157,29 @@ class Watch(Protocol):
     def state(self) -> State: ...
 
     def restore(self, state: State, loop: Loop) -> None: ...
+
+
+class Ended:
+    """Watches how many lanes have ended, by the `state` [lanes] of the carry; ends nothing itself."""
+
+    def __init__(self, loop: Loop):
+        self.every, self.loop = loop.steps, loop
+
+    def begin(self, loop: Loop) -> bool:
+        return False
+
+    def look(self, loop: Loop) -> bool:
+        return False
+
+    def words(self) -> dict[str, str]:
+        state = np.asarray(self.loop.carry.state)
+        return {"ended": f"{int((state != RUNNING).sum()):_} of {state.size:_}"} if state.size > 1 else {}
+
+    def state(self) -> State:
+        return {}
+
+    def restore(self, state: State, loop: Loop) -> None:
+        pass
 
 
 class Loop:

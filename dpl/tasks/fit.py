@@ -18,14 +18,13 @@ from dpl.runtime.program import Program
 from dpl.runtime.spec import Method, Network, Param, Task
 from dpl.tasks import descent, engine, methods, spread, uncertainty, vary
 from dpl.tasks.context import Context, Setup, setup
-from dpl.tasks.engine import Loop, NotFinite
+from dpl.tasks.engine import RUNNING, Loop, NotFinite
 from dpl.tasks.failure import explain_fit
 from dpl.tasks.fitted import FitStart, Fitted
 from dpl.tasks.fitting import Fitting, Numbers, Term, complete
-from dpl.tasks.keeper import State
 from dpl.tasks.methods import Chosen
 from dpl.tasks.result import Quantity, Seconds, declared, number
-from dpl.tasks.scoring import FAILED, RUNNING, STEPS, STEPS_OF_MANY, STUCK, Constants, Scoring
+from dpl.tasks.scoring import FAILED, STEPS, STEPS_OF_MANY, STUCK, Constants, Scoring
 from dpl.tasks.shooting import shot
 from dpl.tasks.simulate import pictured
 from dpl.tasks.surroundings import Around
@@ -125,7 +124,7 @@ def _descended(
         warnings = around.warnings(began[0])
         for warning in warnings:
             context.progress.say(f"{title}: {warning}")
-        interrupted = engine.descend(loop, Count(loop), context.progress, context.keeper, task.name, Quantity)
+        interrupted = engine.descend(loop, engine.Ended(loop), context.progress, context.keeper, task.name, Quantity)
     except NotFinite as failure:
         raise explain_fit(title, posed.fitting, posed.numbers, posed.labels, failure) from None
     finally:
@@ -171,29 +170,6 @@ def _current(fitting: Fitting, base: Mapping[str, Any]) -> dict[str, Any]:
         return jax.tree.map(lambda x: np.broadcast_to(x, (fitting.runs, *np.shape(x))), value)
 
     return {f.name: repeated(base[f.name]) if f.each else base[f.name] for f in fitting.free}
-
-
-class Count:
-    """Watches how many lanes have ended."""
-
-    def __init__(self, loop: Loop):
-        self.every, self.loop = loop.steps, loop
-
-    def begin(self, loop: Loop) -> bool:
-        return False
-
-    def look(self, loop: Loop) -> bool:
-        return False
-
-    def words(self) -> dict[str, str]:
-        state = np.asarray(self.loop.carry.state)
-        return {"ended": f"{int((state != RUNNING).sum()):_} of {state.size:_}"} if state.size > 1 else {}
-
-    def state(self) -> State:
-        return {}
-
-    def restore(self, state: State, loop: Loop) -> None:
-        pass
 
 
 # ---------------------------------------------------------------- what came of it

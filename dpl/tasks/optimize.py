@@ -22,10 +22,9 @@ from dpl.runtime.spec import Free, Given, Objective, Task
 from dpl.tasks import deterministic, engine, methods, vary
 from dpl.tasks.constrained import TOLERANCE, Constrained, constrained
 from dpl.tasks.context import Context, Setup, setup
-from dpl.tasks.deterministic import FAILED, RUNNING, Constants, Found, Minimisation
-from dpl.tasks.engine import Loop
+from dpl.tasks.deterministic import FAILED, Constants, Found, Minimisation
+from dpl.tasks.engine import RUNNING, Loop
 from dpl.tasks.failure import explain_lane
-from dpl.tasks.keeper import State
 from dpl.tasks.methods import Chosen
 from dpl.tasks.result import Quantity, Result, Seconds, declared, number
 from dpl.tasks.sampling import drawn, rows, stream, varying
@@ -139,7 +138,7 @@ def _descended(
     assert task.objective is not None
     try:
         loop = Loop(problem, starts, constants, plan.steps + 1)  # a lane is looked at once more than it moves
-        watch = Count(task.until.text if task.until else "", loop)
+        watch = engine.Ended(loop)
         unit, sign = task.objective.unit, -1.0 if task.objective.maximize else 1.0
         shown = lambda loss: declared(sign * loss, unit)  # noqa: E731
         interrupted = engine.descend(loop, watch, context.progress, context.keeper, task.name, shown)
@@ -151,29 +150,6 @@ def _descended(
     finally:
         context.progress.end()
     return loop, interrupted
-
-
-class Count:
-    """Watches how many lanes have ended."""
-
-    def __init__(self, until: str, loop: Loop):
-        self.every, self.until, self.loop = loop.steps, until, loop
-
-    def begin(self, loop: Loop) -> bool:
-        return False
-
-    def look(self, loop: Loop) -> bool:
-        return False
-
-    def words(self) -> dict[str, str]:
-        state = np.asarray(self.loop.carry.state)
-        return {"ended": f"{int((state != RUNNING).sum()):_} of {state.size:_}"} if state.size > 1 else {}
-
-    def state(self) -> State:
-        return {}
-
-    def restore(self, state: State, loop: Loop) -> None:
-        pass
 
 
 # ---------------------------------------------------------------- how many, and from where

@@ -19,12 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from dpl.tasks import engine
+from dpl.tasks.engine import RUNNING
 from dpl.tasks.fitting import Fitting, Numbers, Rows
 from dpl.tasks.problem import each_lane
 from dpl.tasks.vary import networks
 
-RUNNING, SETTLED, STUCK, FAILED = range(4)
-"""What a lane does, or why it ended: converged; no step leads on; nothing is finite where it began"""
+SETTLED, STUCK, FAILED = range(RUNNING + 1, 4)
+"""Why a lane ended: converged; no step leads on; nothing is finite where it began"""
 
 DECREASE = 1e-4
 """The share of the promised decrease that a step must bring"""
